@@ -1,0 +1,37 @@
+/**
+ * What every source of content (registry images, images of the local engine, seeds, files) gives to a
+ * bundle. A source is planned completely before the first byte of the bundle is written; then it fills
+ * the slots that the plan gave to its blobs.
+ */
+import type { BundleBlob, BundleIndex, BundleRepository, BundleSeed } from "../archive/bundle-index.ts";
+import type { Digest } from "../oci/digest.ts";
+
+/** Where the bytes go. Knows what is there already, checks size and digest, counts progress. */
+export interface BlobSink {
+  /** Whether this blob still has to be written: it is in the plan, and nobody has begun to write it. */
+  wants(digest: Digest): boolean;
+  /**
+   * Writes one blob from the chunks of `source`. Returns when all are written and digest and size are
+   * right; does nothing if another source has written or begun it.
+   * @throws DrydockError "integrity" naming the blob and `where`, if size or digest are wrong.
+   */
+  write(digest: Digest, source: AsyncIterable<Uint8Array>, where: string): Promise<void>;
+}
+
+/** What one source adds. */
+export interface Content {
+  /** Where it comes from, as the user wrote it: for errors ("alpine:3.20", "seed.tar.gz"). */
+  name: string;
+  /** every blob, in the order in which they should stand in the archive; roles image, seed or file */
+  blobs: BundleBlob[];
+  /** repository name at the site → what it adds there */
+  repositories: Record<string, BundleRepository>;
+  images?: BundleIndex["images"];
+  seed?: BundleSeed;
+  files?: BundleIndex["files"];
+  leftOut?: BundleIndex["leftOut"];
+  /** Writes those of its blobs that the sink wants. Called at most once. */
+  fill(sink: BlobSink): Promise<void>;
+  /** Removes temporary files. Called exactly once, however the build ends. */
+  dispose?(): Promise<void>;
+}

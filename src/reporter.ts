@@ -1,0 +1,48 @@
+/**
+ * How library code tells what it does. It never prints: a command passes a Reporter that does.
+ */
+
+/** One named piece of work, begun by Reporter.step. Exactly one of done and failed ends it. */
+export interface Step {
+  /** The work's size in bytes, once it is known. */
+  total(bytes: number): void;
+  /** So many more bytes are done. */
+  advance(bytes: number): void;
+  /** What is being worked on now, a few words. */
+  detail(text: string): void;
+  /** The step is over; `summary` is a few words of what it did. */
+  done(summary?: string): void;
+  /** The step ended with an error, which is thrown besides. */
+  failed(): void;
+}
+
+export interface Reporter {
+  step(title: string): Step;
+  /** Something the user may want to know. */
+  note(text: string): void;
+  /** Something the user should look at, though the work goes on. */
+  warn(text: string): void;
+}
+
+const silentStep: Step = { total() {}, advance() {}, detail() {}, done() {}, failed() {} };
+
+/** Says nothing. */
+export const silentReporter: Reporter = { step: () => silentStep, note() {}, warn() {} };
+
+/** Runs `work` as a step that ends however the work ends. */
+export async function runStep<T>(
+  reporter: Reporter,
+  title: string,
+  work: (step: Step) => Promise<T>,
+  summary?: (result: T) => string,
+): Promise<T> {
+  const step = reporter.step(title);
+  try {
+    const result = await work(step);
+    step.done(summary?.(result));
+    return result;
+  } catch (error) {
+    step.failed();
+    throw error;
+  }
+}
