@@ -1,0 +1,77 @@
+/**
+ * Every path of a site, in one place. With the root /srv/docker-registry:
+ *
+ *   drydock.json                                   says that the site is drydock's (see record.ts)
+ *   certs/ca.pem  registry.pem  registry-key.pem   the last two are mounted in the registry's container
+ *   certs/ca-key.pem                               only where the site makes its own certificates; the
+ *                                                  container never sees it
+ *   storage/                                       mounted at /var/lib/registry; docker/registry/v2/…
+ *   storage/.drydock/                              blobs on their way in, under temporary names
+ *   files/                                         what the manifest's `files:` carried
+ *   releases/<hex of the bundle's digest>/
+ *     release.json                                 the release's record: made last, so it says "complete"
+ *     bundle.json                                  the bundle index
+ *     registry/blobs/sha256/<hex>                  the registry's own image
+ *
+ * The paths below storage/docker are those of src/oci/storage.ts.
+ */
+import { join, resolve } from "node:path";
+import { type Digest, hexOf } from "../oci/digest.ts";
+
+/** Where a site is unless somebody says otherwise. */
+export const defaultSiteRoot = "/srv/docker-registry";
+
+export interface SiteLayout {
+  root: string;
+  marker: string;
+  certs: string;
+  caCertificate: string;
+  serverCertificate: string;
+  serverKey: string;
+  caKey: string;
+  storage: string;
+  /** In the storage's own folder, hence on its file system; the registry doesn't look there. */
+  incoming: string;
+  files: string;
+  releases: string;
+  release(bundleDigest: Digest): ReleaseLayout;
+}
+
+export interface ReleaseLayout {
+  folder: string;
+  record: string;
+  bundleIndex: string;
+  /** the folder of the registry image's blobs */
+  registryBlobs: string;
+  registryBlob(digest: Digest): string;
+}
+
+/** @param root the site's directory; a relative one is taken from the working directory. */
+export function siteLayout(root: string): SiteLayout {
+  const at = resolve(root);
+  return {
+    root: at,
+    marker: join(at, "drydock.json"),
+    certs: join(at, "certs"),
+    caCertificate: join(at, "certs", "ca.pem"),
+    serverCertificate: join(at, "certs", "registry.pem"),
+    serverKey: join(at, "certs", "registry-key.pem"),
+    caKey: join(at, "certs", "ca-key.pem"),
+    storage: join(at, "storage"),
+    incoming: join(at, "storage", ".drydock"),
+    files: join(at, "files"),
+    releases: join(at, "releases"),
+    release: (digest) => releaseLayout(join(at, "releases", hexOf(digest))),
+  };
+}
+
+function releaseLayout(folder: string): ReleaseLayout {
+  const registryBlobs = join(folder, "registry", "blobs", "sha256");
+  return {
+    folder,
+    record: join(folder, "release.json"),
+    bundleIndex: join(folder, "bundle.json"),
+    registryBlobs,
+    registryBlob: (digest) => join(registryBlobs, hexOf(digest)),
+  };
+}

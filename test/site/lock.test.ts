@@ -1,0 +1,64 @@
+/** One install at a time: two processes, one of them killed. */
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { DrydockError } from "../../src/errors.ts";
+import { lockSite } from "../../src/site/lock.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "drydock-lock-"));
+after(() => rm(folder, { recursive: true, force: true }));
+
+/** Another process that locks `root` and stays. */
+async function otherProcess(root: string): Promise<ChildProcess> {
+  const module = new URL("../../src/site/lock.ts", import.meta.url).href;
+  const script = `import { lockSite } from ${JSON.stringify(module)};
+    await lockSite(process.argv[1]); console.log("locked"); setInterval(() => {}, 1000);`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script, root], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await once(child.stdout, "data");
+  return child;
+}
+
+test("the second one is told who has the site, and gets it after a kill -9", async () => {
+  const root = join(folder, "killed", "site");
+  const child = await otherProcess(root);
+  try {
+    await assert.rejects(lockSite(root), (error) => {
+      assert.ok(error instanceof DrydockError);
+      assert.equal(error.kind, "preflight");
+      assert.match(error.message, new RegExp(`process ${child.pid}\\b`));
+      return true;
+    });
+  } finally {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  }
+  const lock = await lockSite(root);
+  await lock.release();
+});
+
+test("a lock can be released and taken again in one process", async () => {
+  const root = join(folder, "again");
+  const lock = await lockSite(root);
+  await assert.rejects(lockSite(root), DrydockError);
+  await lock.release();
+  await (await lockSite(root)).release();
+});
+
+test("two names of one folder are one site", async () => {
+  await mkdir(join(folder, "real"));
+  await symlink(join(folder, "real"), join(folder, "link"));
+  const lock = await lockSite(join(folder, "real", "site"));
+  await assert.rejects(lockSite(join(folder, "link", "site")), DrydockError);
+  await lock.release();
+});
+
+test("two sites are independent", async () => {
+  const locks = await Promise.all([lockSite(join(folder, "a")), lockSite(join(folder, "b"))]);
+  await Promise.all(locks.map((lock) => lock.release()));
+});

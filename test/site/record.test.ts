@@ -1,0 +1,92 @@
+/** What a site remembers. */
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { DrydockError } from "../../src/errors.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import { writeDurably } from "../../src/site/durable.ts";
+import { siteLayout } from "../../src/site/layout.ts";
+import {
+  claimSite,
+  currentRelease,
+  findSite,
+  isClaimed,
+  listReleases,
+  type ReleaseRecord,
+  readRelease,
+  rememberSite,
+  writeRelease,
+} from "../../src/site/record.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "drydock-record-"));
+after(() => rm(folder, { recursive: true, force: true }));
+
+function record(name: string, installedAt: string): ReleaseRecord {
+  return {
+    bundleDigest: digestOf(name),
+    name,
+    release: 1,
+    installedAt,
+    tagsBefore: {},
+    tagsAfter: { alpine: { "3.20": digestOf("alpine") } },
+    placed: { blobs: 3, bytes: 1234 },
+  };
+}
+
+test("a site is claimed once, with the folders above it", async () => {
+  const layout = siteLayout(join(folder, "a/b/site"));
+  assert.equal(await isClaimed(layout), false);
+  await claimSite(layout);
+  await claimSite(layout);
+  assert.equal(await isClaimed(layout), true);
+  assert.deepEqual(await readdir(layout.root), ["drydock.json"]);
+});
+
+test("the current release is the one that was installed last", async () => {
+  const layout = siteLayout(join(folder, "releases"));
+  assert.equal(await currentRelease(layout), undefined);
+  const newer = record("newer", "2026-02-02T00:00:00Z");
+  const older = record("older", "2026-01-01T00:00:00Z");
+  await writeRelease(layout, newer);
+  await writeRelease(layout, older);
+  await mkdir(layout.release(digestOf("unfinished")).registryBlobs, { recursive: true });
+  assert.deepEqual(await currentRelease(layout), newer);
+  assert.deepEqual(await listReleases(layout), [older, newer]);
+  assert.deepEqual(await readRelease(layout, older.bundleDigest), older);
+  assert.equal(await readRelease(layout, digestOf("unfinished")), undefined);
+});
+
+test("a record that is damaged is an error, not a release that isn't there", async () => {
+  const layout = siteLayout(join(folder, "damaged"));
+  await writeRelease(layout, record("x", "2026-01-01T00:00:00Z"));
+  await writeFile(layout.release(digestOf("x")).record, '{"bundleDigest":');
+  await assert.rejects(currentRelease(layout), DrydockError);
+});
+
+test("the host remembers where its site is", async () => {
+  const config = join(folder, "etc/drydock");
+  assert.equal((await findSite(undefined, config)).root, "/srv/docker-registry");
+  await rememberSite(siteLayout("/data/site"), config);
+  assert.equal((await findSite(undefined, config)).root, "/data/site");
+  assert.equal((await findSite("/other", config)).root, "/other");
+  await writeFile(join(config, "site.json"), "[]");
+  await assert.rejects(findSite(undefined, config), DrydockError);
+});
+
+test("a file is written whole, with its mode whatever the umask, or not at all", async () => {
+  const path = join(folder, "key.pem");
+  const before = process.umask(0o077);
+  try {
+    await writeDurably(path, "one", { mode: 0o644 });
+    assert.equal((await stat(path)).mode & 0o777, 0o644);
+  } finally {
+    process.umask(before);
+  }
+  await writeDurably(path, "two", { mode: 0o600 });
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  await mkdir(join(folder, "taken/by-a-folder"), { recursive: true });
+  await assert.rejects(writeDurably(join(folder, "taken/by-a-folder"), "x"), DrydockError);
+  assert.deepEqual(await readdir(join(folder, "taken")), ["by-a-folder"], "no temporary file is left");
+});
