@@ -83,7 +83,7 @@ export async function makeTwoPlatforms(): Promise<TestImage> {
   const here = await makeBusyboxImage({ says: "hello from two-platforms", docker: false });
   const there = makeImage({
     platform: otherPlatform,
-    files: { "etc-greeting": `this is ${otherPlatform}\n` },
+    files: { greeting: `this is ${otherPlatform}\n` },
   });
   return makeIndex(hostPlatform === "linux/amd64" ? [here, there] : [there, here]);
 }
