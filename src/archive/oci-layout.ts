@@ -1,0 +1,26 @@
+/**
+ * The two files that make a bundle an OCI image layout (image-spec, image-layout.md), so that other tools
+ * can read images from it: `skopeo copy oci-archive:bundle.tar:REPOSITORY:TAG …`.
+ */
+import type { Digest } from "../oci/digest.ts";
+
+export interface ImageName {
+  mediaType: string;
+  digest: Digest;
+  /** of the image manifest, in bytes */
+  size: number;
+  /** repository:tag at the site */
+  name: string;
+}
+
+export const ociLayoutFile = Buffer.from(`${JSON.stringify({ imageLayoutVersion: "1.0.0" })}\n`);
+
+/** index.json, every image annotated with its name. */
+export function ociImageIndex(images: ImageName[]): Buffer {
+  const manifests = images.map(({ name, ...descriptor }) => ({
+    ...descriptor,
+    annotations: { "org.opencontainers.image.ref.name": name },
+  }));
+  const index = { schemaVersion: 2, mediaType: "application/vnd.oci.image.index.v1+json", manifests };
+  return Buffer.from(`${JSON.stringify(index, null, 1)}\n`);
+}

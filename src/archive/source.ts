@@ -1,0 +1,102 @@
+/**
+ * Where a reader's bytes come from: a file, read at any position, or a pipe, read forwards. Both look the
+ * same to the reader, which asks for rising positions only when `sequential` is true.
+ */
+
+import { read } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import { promisify } from "node:util";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
+
+export interface ByteSource {
+  /** as the user named it, for errors */
+  name: string;
+  /** True for a pipe: positions may only rise, and one reader at a time. */
+  sequential: boolean;
+  /** in bytes; undefined for a pipe */
+  size: number | undefined;
+  /** Fills `buffer` from `position` on; returns how many bytes there were before the end. */
+  readAt(position: number, buffer: Buffer): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** @throws DrydockError "input" if the file cannot be opened, "host" if it cannot be read. */
+export async function openFile(path: string): Promise<ByteSource> {
+  let handle: FileHandle;
+  try {
+    handle = await open(path, "r");
+  } catch (error) {
+    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+  const stat = await handle.stat();
+  if (!stat.isFile()) {
+    await handle.close();
+    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: it is not a regular file`, {
+      hint: "To read from a pipe, give - as the bundle.",
+    });
+  }
+  const readAt = async (position: number, buffer: Buffer) => {
+    try {
+      return await fill(buffer, async (offset) => {
+        const result = await handle.read(buffer, offset, buffer.length - offset, position + offset);
+        return result.bytesRead;
+      });
+    } catch (error) {
+      throw new DrydockError(
+        "host",
+        `read bundle ${JSON.stringify(path)} at byte ${position}: ${errorText(error)}`,
+        {
+          cause: error,
+        },
+      );
+    }
+  };
+  return { name: path, sequential: false, size: stat.size, readAt, close: () => handle.close() };
+}
+
+const readDescriptor = promisify(read);
+
+/** Standard input, or any other descriptor that can only be read forwards. */
+export function openPipe(descriptor = 0, name = "standard input"): ByteSource {
+  let at = 0;
+  const next = (buffer: Buffer) =>
+    fill(buffer, async (offset) => {
+      for (;;) {
+        try {
+          return (await readDescriptor(descriptor, buffer, offset, buffer.length - offset, null)).bytesRead;
+        } catch (error) {
+          if (errorCode(error) === "EOF") return 0;
+          if (errorCode(error) !== "EAGAIN") {
+            throw new DrydockError("host", `read ${name}: ${errorText(error)}`, { cause: error });
+          }
+          await delay(5);
+        }
+      }
+    });
+  const readAt = async (position: number, buffer: Buffer) => {
+    if (position < at) throw new Error(`a pipe cannot go back from ${at} to ${position}`);
+    const waste = Buffer.allocUnsafe(Math.min(position - at, 1024 * 1024));
+    while (at < position) {
+      const got = await next(waste.subarray(0, Math.min(waste.length, position - at)));
+      if (got === 0) return 0;
+      at += got;
+    }
+    const got = await next(buffer);
+    at += got;
+    return got;
+  };
+  return { name, sequential: true, size: undefined, readAt, close: async () => {} };
+}
+
+async function fill(buffer: Buffer, readInto: (offset: number) => Promise<number>): Promise<number> {
+  let filled = 0;
+  while (filled < buffer.length) {
+    const got = await readInto(filled);
+    if (got === 0) break;
+    filled += got;
+  }
+  return filled;
+}

@@ -1,0 +1,150 @@
+/**
+ * Reads the top of a bundle: SHA256SUMS, signatures, and the files that it lists, each checked against it.
+ */
+import { DrydockError } from "../errors.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
+import type { BundleIndex } from "./bundle-index.ts";
+import { deviates, truncated } from "./deviation.ts";
+import {
+  allZero,
+  blockSize,
+  describeHeader,
+  installerName,
+  paddingOf,
+  readHeader,
+  signatureName,
+  topNames,
+  topSizeLimits,
+} from "./layout.ts";
+import { parseBundleIndex } from "./schema.ts";
+import type { ByteSource } from "./source.ts";
+import { parseSums } from "./sums.ts";
+
+export interface Top {
+  /** sha256 of SHA256SUMS, 64 digits */
+  digest: string;
+  /** names of the signatures */
+  signatures: string[];
+  /** what SHA256SUMS lists, in its order */
+  files: { name: string; digest: Digest }[];
+  index: BundleIndex;
+  indexBytes: Buffer;
+  /** the time in every header, seconds since 1970 */
+  mtime: number;
+  /** where the first blob's header begins */
+  end: number;
+}
+
+/** @param expectedDigest 64 digits, with or without "sha256:" @throws DrydockError "integrity" | "input" */
+export async function readTop(source: ByteSource, expectedDigest: string | undefined): Promise<Top> {
+  const sums = await readEntry(source, await readHeaderBlock(source, 0), topNames.sums, topSizeLimits.sums);
+  const digest = digestOf(sums.bytes).slice("sha256:".length);
+  checkDigest(source, digest, expectedDigest);
+  const files = parseSums(sums.bytes.toString("utf8"));
+  checkNames(files.map(({ name }) => name));
+
+  const { mtime } = sums;
+  const signatures: string[] = [];
+  let header = await readHeaderBlock(source, sums.end);
+  for (;;) {
+    const signature = readHeader(header.bytes, (name) => signatureName.test(name));
+    if (!signature) break;
+    const entry = await readEntry(source, header, signature.name, topSizeLimits.signature, mtime);
+    signatures.push(signature.name);
+    header = await readHeaderBlock(source, entry.end);
+  }
+
+  let indexBytes = Buffer.alloc(0);
+  let end = 0;
+  for (const [number, { name, digest: wanted }] of files.entries()) {
+    if (number > 0) header = await readHeaderBlock(source, end);
+    const entry = await readEntry(source, header, name, topSizeLimits.other, mtime);
+    const found = digestOf(entry.bytes);
+    if (found !== wanted) {
+      throw new DrydockError(
+        "integrity",
+        `read bundle ${JSON.stringify(source.name)}: ${name} is damaged: it has ${found}, wanted ${wanted}`,
+      );
+    }
+    if (name === topNames.index) indexBytes = entry.bytes;
+    end = entry.end;
+  }
+  return { digest, signatures, files, index: parseBundleIndex(indexBytes), indexBytes, mtime, end };
+}
+
+function checkDigest(source: ByteSource, digest: string, expected: string | undefined): void {
+  if (expected === undefined || expected.replace(/^sha256:/, "").toLowerCase() === digest) return;
+  throw new DrydockError(
+    "integrity",
+    `open bundle ${JSON.stringify(source.name)}: its digest is ${digest}, wanted ${expected}`,
+    {
+      hint: "This is not the bundle that the digest was noted for. Copy it again, or check which one you want.",
+    },
+  );
+}
+
+/** bundle.json, README.txt, any installers, oci-layout, index.json: these, in this order, and no others. */
+function checkNames(names: string[]): void {
+  const installers = names.slice(2, -2);
+  const wanted = [topNames.index, topNames.readme, ...installers, topNames.ociLayout, topNames.ociIndex];
+  if (
+    names.length >= 4 &&
+    wanted.join() === names.join() &&
+    installers.every((name) => installerName.test(name))
+  )
+    return;
+  throw new DrydockError(
+    "integrity",
+    `read SHA256SUMS: it lists ${names.join(", ") || "nothing"}; wanted ${wanted.join(", ")}`,
+  );
+}
+
+interface HeaderBlock {
+  at: number;
+  bytes: Buffer;
+}
+
+async function readHeaderBlock(source: ByteSource, at: number): Promise<HeaderBlock> {
+  const bytes = Buffer.alloc(blockSize);
+  const got = await source.readAt(at, bytes);
+  if (got < blockSize) throw truncated(source, `at byte ${at + got}, where a header should be`);
+  return { at, bytes };
+}
+
+async function readEntry(
+  source: ByteSource,
+  { at, bytes: block }: HeaderBlock,
+  name: string,
+  limit: number,
+  mtime?: number,
+) {
+  const header = readHeader(block, (found) => found === name);
+  if (!header || (mtime !== undefined && header.mtime !== mtime)) throw notTheEntry(source, at, name, block);
+  if (header.size > limit)
+    throw deviates(source, at, `${name} of at most ${limit} bytes`, `${header.size} bytes`);
+  const padded = Buffer.alloc(header.size + paddingOf(header.size));
+  const bodyAt = at + blockSize;
+  const got = await source.readAt(bodyAt, padded);
+  if (got < padded.length) throw truncated(source, `at byte ${bodyAt + got}, inside ${name}`);
+  if (!allZero(padded.subarray(header.size)))
+    throw deviates(source, bodyAt + header.size, "zeros", "something else");
+  return { bytes: padded.subarray(0, header.size), mtime: header.mtime, end: bodyAt + padded.length };
+}
+
+function notTheEntry(source: ByteSource, at: number, name: string, block: Buffer): DrydockError {
+  const found = describeHeader(block);
+  if (at > 0)
+    return deviates(
+      source,
+      at,
+      `entry "${name}"`,
+      found === `entry "${name}"` ? `${found} with another header` : found,
+    );
+  return new DrydockError(
+    "integrity",
+    `open bundle ${JSON.stringify(source.name)}: it begins with ${found}, wanted entry "${name}"`,
+    {
+      hint: "Is this a bundle that drydock made? A compressed one must be unpacked first: zstd -dc FILE | drydock install -",
+    },
+  );
+}
