@@ -1,0 +1,171 @@
+/**
+ * The step "prove": the running registry is asked, over TLS and with the site's CA alone, under each of
+ * its names and addresses, and then for each tag of the bundle. No DNS: what a client's resolver says is
+ * the client's affair (see trust), and the site may have none.
+ */
+import { isIP } from "node:net";
+import { networkInterfaces } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import pLimit from "p-limit";
+import type { BundleRepository } from "../archive/bundle-index.ts";
+import { DrydockError, errorText } from "../errors.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
+import { type Reporter, runStep, silentReporter } from "../reporter.ts";
+import { askRegistry, type RegistryAddress, registryAgent } from "./registry-client.ts";
+
+export interface ProveInput {
+  /** PEM */
+  ca: Buffer;
+  /** names and IP addresses that clients use */
+  addresses: string[];
+  port: number;
+  repositories: Record<string, BundleRepository>;
+  /** how long the registry may take until it answers; 30 if left out */
+  patienceSeconds?: number;
+}
+
+export interface Proof {
+  /** the IP address connected to, and the name or address that the certificate was checked for */
+  addresses: { connect: string; as: string }[];
+  /** how many tags were asked for */
+  tags: number;
+}
+
+const manifestTypes = [
+  "application/vnd.oci.image.index.v1+json",
+  "application/vnd.oci.image.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.list.v2+json",
+  "application/vnd.docker.distribution.manifest.v2+json",
+  "application/vnd.docker.distribution.manifest.v1+prettyjws",
+  "application/vnd.docker.distribution.manifest.v1+json",
+].join(", ");
+
+/** Connections, and questions at the same time. */
+const concurrency = 8;
+
+/**
+ * @throws DrydockError "host" naming each address under which the registry doesn't answer, or each tag
+ * that it doesn't serve; "integrity" if it serves other bytes than the bundle has.
+ */
+export async function prove(input: ProveInput, reporter: Reporter = silentReporter): Promise<Proof> {
+  const ways = waysIn(input.addresses);
+  await runStep(reporter, "prove addresses", () => proveAddresses(input, ways));
+  const tags = await runStep(
+    reporter,
+    "prove tags",
+    () => proveTags(input),
+    (count) => `${count} tags`,
+  );
+  return { addresses: ways, tags };
+}
+
+/**
+ * 127.0.0.1 as each name and address, and each IP address of this host as itself. An address that is
+ * translated on the way to this host can't be tried from here.
+ */
+function waysIn(addresses: string[]): Proof["addresses"] {
+  const here = new Set(hostAddresses());
+  const names = [...new Set([...addresses, "127.0.0.1"])];
+  const own = names.filter((name) => isIP(name) !== 0 && here.has(name) && name !== "127.0.0.1");
+  return [
+    ...names.map((as) => ({ connect: "127.0.0.1", as })),
+    ...own.map((address) => ({ connect: address, as: address })),
+  ];
+}
+
+/** The IP addresses of this host's interfaces. */
+export function hostAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((one) => one.address));
+}
+
+async function proveAddresses(input: ProveInput, ways: Proof["addresses"]): Promise<void> {
+  const deadline = performance.now() + (input.patienceSeconds ?? 30) * 1000;
+  const tried = await Promise.all(
+    ways.map(async ({ connect, as }) => {
+      const reason = await untilItAnswers({ ca: input.ca, connect, as, port: input.port }, deadline);
+      return reason === undefined ? [] : [`${connect} as "${as}": ${reason}`];
+    }),
+  );
+  const problems = tried.flat();
+  if (problems.length === 0) return;
+  throw new DrydockError("host", `the registry doesn't answer as it should:\n${indented(problems)}`, {
+    hint: "docker logs registry shows what it says itself.",
+  });
+}
+
+/** @returns the last reason why it doesn't, or undefined */
+async function untilItAnswers(at: RegistryAddress, deadline: number): Promise<string | undefined> {
+  for (;;) {
+    try {
+      await askRegistry(at);
+      return undefined;
+    } catch (error) {
+      if (isFinal(error) || performance.now() > deadline) return errorText(error);
+    }
+    await sleep(100);
+  }
+}
+
+/** A certificate that is wrong now stays wrong; a registry that is still starting does not. */
+function isFinal(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return code.startsWith("ERR_TLS") || code.startsWith("CERT_") || /SIGNATURE|ISSUER|SELF_SIGNED/.test(code);
+}
+
+async function proveTags(input: ProveInput): Promise<number> {
+  const wanted = Object.entries(input.repositories).flatMap(([repository, { tags }]) =>
+    Object.entries(tags).map(([tag, digest]) => ({ repository, tag, digest })),
+  );
+  const agent = registryAgent(concurrency);
+  const at: RegistryAddress = {
+    ca: input.ca,
+    connect: "127.0.0.1",
+    as: input.addresses[0] ?? "127.0.0.1",
+    port: input.port,
+    agent,
+  };
+  const limit = pLimit(concurrency);
+  try {
+    const found = await limit.map(wanted, (one) => proveTag(at, one));
+    failOnProblems(found.flat());
+  } finally {
+    agent.destroy();
+  }
+  return wanted.length;
+}
+
+interface Problem {
+  text: string;
+  /** it answered, with something else */
+  other: boolean;
+}
+
+async function proveTag(
+  at: RegistryAddress,
+  { repository, tag, digest }: { repository: string; tag: string; digest: Digest },
+): Promise<Problem[]> {
+  const name = `${repository}:${tag}`;
+  try {
+    const answer = await askRegistry(at, `/v2/${repository}/manifests/${tag}`, { accept: manifestTypes });
+    // Schema 1 is served with signatures around it, so its bytes have another digest than its name.
+    const signed = answer.contentType.includes("manifest.v1");
+    const got = answer.digest === digest && !signed ? digestOf(answer.body) : answer.digest;
+    return got === digest ? [] : [{ text: `${name}: wanted ${digest}, got ${got}`, other: true }];
+  } catch (error) {
+    return [{ text: `${name}: ${errorText(error)}`, other: false }];
+  }
+}
+
+function failOnProblems(problems: Problem[]): void {
+  if (problems.length === 0) return;
+  const shown = problems.slice(0, 20).map(({ text }) => text);
+  if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more`);
+  throw new DrydockError(
+    problems.some(({ other }) => other) ? "integrity" : "host",
+    `the registry doesn't serve every tag as the bundle has it:\n${indented(shown)}`,
+  );
+}
+
+function indented(lines: string[]): string {
+  return lines.map((line) => `  ${line}`).join("\n");
+}

@@ -1,0 +1,162 @@
+/**
+ * The step "run": the container `registry` serves the site. It is made, started, or replaced where it
+ * differs from what it should be; else nothing happens.
+ *
+ * Replacing keeps the old container, stopped and renamed to `registry-previous`, until the new one has
+ * answered; if it doesn't, the old one is put back and serves on. A run that was killed in between leaves
+ * `registry-previous` or `registry-next` behind, and the next run cleans up.
+ */
+import { readFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  createContainer,
+  inspectContainer,
+  lastOutput,
+  removeContainer,
+  renameContainer,
+  startContainer,
+  stopContainer,
+} from "../engine/container.ts";
+import type { Engine } from "../engine/engine.ts";
+import { DrydockError, errorText } from "../errors.ts";
+import { digestOf } from "../oci/digest.ts";
+import { type Reporter, silentReporter } from "../reporter.ts";
+import { askRegistry } from "./registry-client.ts";
+import {
+  containerName,
+  containerOptions,
+  difference,
+  isOurs,
+  nextName,
+  previousName,
+  type RegistrySettings,
+} from "./registry-container.ts";
+
+export interface RunResult {
+  changed: boolean;
+  /** what was done, for people: "made", "started", "replaced: another certificate" */
+  why?: string;
+  containerId: string;
+}
+
+export interface RunOptions extends Omit<RegistrySettings, "certificate"> {
+  /** how long a registry may take until it answers; 30 if left out */
+  patienceSeconds?: number;
+  reporter?: Reporter;
+}
+
+interface Work {
+  engine: Engine;
+  settings: RegistrySettings;
+  ca: Buffer;
+  patienceSeconds: number;
+  reporter: Reporter;
+}
+
+/**
+ * Lets the registry serve the site; it answers over TLS when this returns. Certificates, key and storage
+ * must be in their places.
+ * @throws DrydockError "preflight" if somebody else's container has the name; "host" if the registry does
+ * not come up (with its last output), after the old one was put back.
+ */
+export async function runRegistry(engine: Engine, options: RunOptions): Promise<RunResult> {
+  const { layout } = options;
+  const certificate = digestOf(await readFile(layout.serverCertificate));
+  const work: Work = {
+    engine,
+    settings: { ...options, certificate },
+    ca: await readFile(layout.caCertificate),
+    patienceSeconds: options.patienceSeconds ?? 30,
+    reporter: options.reporter ?? silentReporter,
+  };
+  await removeLeftover(work, nextName);
+  const current = await ourContainer(work, containerName);
+  if (current === undefined) return await replace(work, "made");
+  const differs = difference(current, work.settings);
+  if (differs !== undefined) return await replace(work, `replaced: ${differs}`);
+
+  const previous = await ourContainer(work, previousName);
+  if (previous !== undefined) {
+    // A killed run: nobody has seen yet whether the new one serves. With both stopped, see now.
+    await stopContainer(engine, previousName);
+  }
+  const changed = !current.State.Running || current.State.Restarting;
+  await startContainer(engine, containerName).catch((error) => failed(work, error, previous !== undefined));
+  await serves(work).catch((error) => failed(work, error, previous !== undefined));
+  await removeLeftover(work, previousName);
+  return { changed, ...(changed ? { why: "started" } : {}), containerId: current.Id };
+}
+
+async function replace(work: Work, why: string): Promise<RunResult> {
+  const { engine, settings } = work;
+  const containerId = await createContainer(engine, { name: nextName, ...containerOptions(settings) });
+  let kept = (await ourContainer(work, previousName)) !== undefined;
+  if ((await ourContainer(work, containerName)) !== undefined) {
+    await stopContainer(engine, containerName);
+    // Beside a `registry-previous` this one was never seen serving: that one is what to go back to.
+    if (kept) await removeContainer(engine, containerName);
+    else await renameContainer(engine, containerName, previousName);
+    kept = true;
+  }
+  if (kept) await stopContainer(engine, previousName);
+  await renameContainer(engine, nextName, containerName);
+  try {
+    await startContainer(engine, containerName);
+    await serves(work);
+  } catch (error) {
+    return await failed(work, error, kept);
+  }
+  await removeLeftover(work, previousName);
+  return { changed: true, why, containerId };
+}
+
+/** Puts the old container back, if there is one, and says why the new one doesn't serve. */
+async function failed(work: Work, error: unknown, kept: boolean): Promise<never> {
+  const { engine } = work;
+  const output = await lastOutput(engine, containerName);
+  if (kept) {
+    await removeContainer(engine, containerName);
+    await renameContainer(engine, previousName, containerName);
+    await startContainer(engine, containerName);
+  }
+  const after = kept ? "; the one before it serves again" : "";
+  const said = output === "" ? "" : `\nIts last output:\n${output}`;
+  throw new DrydockError("host", `start the registry: ${errorText(error)}${after}${said}`, {
+    hint: `docker logs ${containerName} shows all its output.`,
+    cause: error,
+  });
+}
+
+/** Waits until the registry answers over TLS, or has ended twice, or patience is over. */
+async function serves(work: Work): Promise<void> {
+  const deadline = performance.now() + work.patienceSeconds * 1000;
+  const { port } = work.settings;
+  for (;;) {
+    let reason: string;
+    try {
+      // With its names and addresses the step "prove" is concerned.
+      await askRegistry({ ca: work.ca, connect: "127.0.0.1", port, checkName: false });
+      return;
+    } catch (error) {
+      reason = errorText(error);
+    }
+    const info = await inspectContainer(work.engine, containerName);
+    if (info === undefined) throw new Error("its container was removed");
+    if (info.RestartCount >= 2) throw new Error(`it ends with code ${info.State.ExitCode} again and again`);
+    if (performance.now() > deadline)
+      throw new Error(`no answer within ${work.patienceSeconds} s: ${reason}`);
+    await sleep(100);
+  }
+}
+
+async function ourContainer(work: Work, name: string) {
+  const info = await inspectContainer(work.engine, name);
+  if (info === undefined || isOurs(info, work.settings.layout)) return info;
+  throw new DrydockError("preflight", `container "${name}" is there and is not of this site`, {
+    hint: `Rename or remove it (docker rename ${name} …), then run the same command again.`,
+  });
+}
+
+async function removeLeftover(work: Work, name: string): Promise<void> {
+  if ((await ourContainer(work, name)) !== undefined) await removeContainer(work.engine, name);
+}
