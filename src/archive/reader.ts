@@ -35,17 +35,22 @@ export interface ReadBlob extends BundleBlob {
   read(): AsyncGenerator<Buffer, void, void>;
 }
 
+/** A certificate or key is small; a larger one is refused before it fills the memory. */
+const secretSizeLimit = 64 * 1024;
+
 export interface Bundle extends Omit<Top, "end" | "mtime"> {
+  /** The bytes of the certificates and of the key, which stand first, so that a pipe gives them early. */
+  certificates: Map<Digest, Buffer>;
   /** of the whole archive, in bytes */
   size: number;
   /**
-   * Goes once over the archive in its order. Blobs that `wants` names are given to `use`, at most
+   * Goes once over the archive in its order, after the certificates. Blobs that `wants` names are given to `use`, at most
    * `concurrency` at the same time (one after the other from a pipe); others are not read. Every header
    * is checked, and that nothing follows the last entry. The first error stops it.
    */
   forEachBlob(options: BlobPass): Promise<void>;
-  /** One blob whole, at its offset; not from a pipe. For small ones. */
-  readBlob(digest: Digest): Promise<Buffer>;
+  /** One blob, at its offset; not from a pipe. @throws DrydockError "integrity" if there is no such blob. */
+  blob(digest: Digest): AsyncGenerator<Buffer, void, void>;
   close(): Promise<void>;
 }
 
@@ -74,11 +79,13 @@ export async function openBundle(source: ByteSource, expectedDigest?: string): P
     const { slots, end } = layOut(top.index.blobs, start);
     const archive: Archive = { source, index: top.index, mtime, slots, end };
     if (source.size !== undefined && source.size !== end + endSize) await refuseSize(archive, source.size);
+    const certificates = await readCertificates(archive);
     return {
       ...top,
+      certificates,
       size: end + endSize,
-      forEachBlob: (pass) => forEachBlob(archive, pass),
-      readBlob: (digest) => readWhole(archive, digest),
+      forEachBlob: (pass) => forEachBlob(archive, certificates.size, pass),
+      blob: (digest) => readOne(archive, digest),
       close: () => source.close(),
     };
   } catch (error) {
@@ -87,11 +94,30 @@ export async function openBundle(source: ByteSource, expectedDigest?: string): P
   }
 }
 
-async function forEachBlob(archive: Archive, { wants, use, concurrency = 1 }: BlobPass): Promise<void> {
+/** The blobs with the roles certificate and key. @throws DrydockError "integrity" if one stands after another blob. */
+async function readCertificates(archive: Archive): Promise<Map<Digest, Buffer>> {
+  const isOne = ({ role }: BundleBlob) => role === "certificate" || role === "key";
+  const found = archive.index.blobs.filter(isOne);
+  if (!found.every((blob, number) => archive.index.blobs[number] === blob && blob.size <= secretSizeLimit)) {
+    throw new DrydockError(
+      "integrity",
+      "read bundle.json: certificates and key are not the first blobs, or too large",
+    );
+  }
+  const certificates = new Map<Digest, Buffer>();
+  for (const { digest } of found) certificates.set(digest, await readWhole(archive, digest));
+  return certificates;
+}
+
+async function forEachBlob(
+  archive: Archive,
+  first: number,
+  { wants, use, concurrency = 1 }: BlobPass,
+): Promise<void> {
   const { source, index, slots } = archive;
   const failures: unknown[] = [];
   // The workers share one iterator: each takes the next blob, so reading stays in the archive's order.
-  const remaining = slots.entries();
+  const remaining = slots.entries().drop(first);
   const work = async () => {
     for (const [number, slot] of remaining) {
       const blob = index.blobs[number];
@@ -199,12 +225,16 @@ async function refuseSize(archive: Archive, size: number): Promise<never> {
   throw deviates(source, end, `an archive of ${end + endSize} bytes`, `${size} bytes`);
 }
 
-async function readWhole(archive: Archive, digest: Digest): Promise<Buffer> {
+async function* readOne(archive: Archive, digest: Digest): AsyncGenerator<Buffer, void, void> {
   const slot = archive.slots.find((each) => each.digest === digest);
   if (!slot) throw new DrydockError("integrity", `read blob ${digest}: it is not in the bundle`);
   await checkHeader(archive, slot);
+  yield* readSlot(archive, slot);
+}
+
+async function readWhole(archive: Archive, digest: Digest): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  for await (const chunk of readSlot(archive, slot)) chunks.push(Buffer.from(chunk));
+  for await (const chunk of readOne(archive, digest)) chunks.push(Buffer.from(chunk));
   return Buffer.concat(chunks);
 }
 

@@ -5,15 +5,13 @@
 import { Ajv, type JSONSchemaType } from "ajv";
 import { DrydockError, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
+import { isRepositoryName, isTag } from "../oci/reference.ts";
 import type { BundleIndex } from "./bundle-index.ts";
 import { storedBlobs } from "./contents.ts";
 
 const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
 const size = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const text = { type: "string", maxLength: 4096 };
-const tagPattern = "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$";
-const component = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
-const repositoryPattern = `^(?=.{1,255}$)${component}(?:/${component})*$`;
 const platformPattern = "^[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9]+)?$";
 
 const object = (properties: Record<string, unknown>, optional: string[] = []) => ({
@@ -76,10 +74,7 @@ export const bundleIndexSchema = object({
   blobs: list(
     object({ digest, size, role: { enum: ["image", "registry", "seed", "certificate", "key", "file"] } }),
   ),
-  repositories: map(
-    repositoryPattern,
-    object({ tags: map(tagPattern, digest), revisions: list(digest), layers: list(digest) }),
-  ),
+  repositories: map("", object({ tags: map("", digest), revisions: list(digest), layers: list(digest) })),
   images: list(object({ source: text, repository: text, tag: text, digest, platforms: list(text) })),
   leftOut: list(object({ what: text, why: text })),
 });
@@ -134,8 +129,12 @@ function checkReferences(index: BundleIndex): void {
       fail(`${what} is ${digest}, which is not among the blobs`);
   };
   for (const [name, repository] of Object.entries(index.repositories)) {
+    if (!isRepositoryName(name)) fail(`${JSON.stringify(name)} is not a repository name`);
     const revisions = new Set(repository.revisions);
-    for (const [tag, digest] of Object.entries(repository.tags)) has(digest, revisions, `tag ${name}:${tag}`);
+    for (const [tag, digest] of Object.entries(repository.tags)) {
+      if (!isTag(tag)) fail(`${JSON.stringify(tag)} is not a tag`);
+      has(digest, revisions, `tag ${name}:${tag}`);
+    }
     for (const digest of repository.revisions) has(digest, stored, `a revision of ${name}`);
     for (const digest of repository.layers) has(digest, stored, `a layer of ${name}`);
   }
