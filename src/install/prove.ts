@@ -148,7 +148,7 @@ async function proveTag(
   try {
     const answer = await askRegistry(at, `/v2/${repository}/manifests/${tag}`, { accept: manifestTypes });
     // Schema 1 is served with signatures around it, so its bytes have another digest than its name.
-    const signed = answer.contentType.includes("manifest.v1");
+    const signed = answer.contentType.startsWith("application/vnd.docker.distribution.manifest.v1");
     const got = answer.digest === digest && !signed ? digestOf(answer.body) : answer.digest;
     return got === digest ? [] : [{ text: `${name}: wanted ${digest}, got ${got}`, other: true }];
   } catch (error) {

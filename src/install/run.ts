@@ -81,6 +81,8 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
     await stopContainer(engine, previousName);
   }
   const changed = !current.State.Running || current.State.Restarting;
+  // The engine waits longer and longer between its own tries: begin anew.
+  if (current.State.Restarting) await stopContainer(engine, containerName);
   await startContainer(engine, containerName).catch((error) => failed(work, error, previous !== undefined));
   await serves(work).catch((error) => failed(work, error, previous !== undefined));
   await removeLeftover(work, previousName);
@@ -112,25 +114,32 @@ async function replace(work: Work, why: string): Promise<RunResult> {
 
 /** Puts the old container back, if there is one, and says why the new one doesn't serve. */
 async function failed(work: Work, error: unknown, kept: boolean): Promise<never> {
-  const { engine } = work;
-  const output = await lastOutput(engine, containerName);
-  if (kept) {
+  const output = await lastOutput(work.engine, containerName);
+  const after = kept ? await restorePrevious(work) : "";
+  const said = output === "" ? "" : `\nIts last output:\n${output}`;
+  throw new DrydockError("host", `start the registry: ${errorText(error)}${after}${said}`, {
+    hint: kept ? undefined : `docker logs ${containerName} shows all its output.`,
+    cause: error,
+  });
+}
+
+/** @returns what came of it, to be added to an error's text */
+async function restorePrevious({ engine }: Work): Promise<string> {
+  try {
     await removeContainer(engine, containerName);
     await renameContainer(engine, previousName, containerName);
     await startContainer(engine, containerName);
+    return "; the one before it is started again";
+  } catch (error) {
+    return `; the one before it could not be put back: ${errorText(error)}`;
   }
-  const after = kept ? "; the one before it serves again" : "";
-  const said = output === "" ? "" : `\nIts last output:\n${output}`;
-  throw new DrydockError("host", `start the registry: ${errorText(error)}${after}${said}`, {
-    hint: `docker logs ${containerName} shows all its output.`,
-    cause: error,
-  });
 }
 
 /** Waits until the registry answers over TLS, or has ended twice, or patience is over. */
 async function serves(work: Work): Promise<void> {
   const deadline = performance.now() + work.patienceSeconds * 1000;
   const { port } = work.settings;
+  const before = (await inspectContainer(work.engine, containerName))?.RestartCount ?? 0;
   for (;;) {
     let reason: string;
     try {
@@ -142,7 +151,8 @@ async function serves(work: Work): Promise<void> {
     }
     const info = await inspectContainer(work.engine, containerName);
     if (info === undefined) throw new Error("its container was removed");
-    if (info.RestartCount >= 2) throw new Error(`it ends with code ${info.State.ExitCode} again and again`);
+    if (info.RestartCount >= before + 2)
+      throw new Error(`it ends with code ${info.State.ExitCode} again and again`);
     if (performance.now() > deadline)
       throw new Error(`no answer within ${work.patienceSeconds} s: ${reason}`);
     await sleep(100);

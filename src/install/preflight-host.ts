@@ -1,0 +1,112 @@
+/** Preflight's checks of what runs on the host: the container's name and the port. */
+import { readdir, readFile, readlink } from "node:fs/promises";
+import { createServer } from "node:net";
+import { inspectContainer } from "../engine/container.ts";
+import { type Engine, engineFailure } from "../engine/engine.ts";
+import { errorCode } from "../errors.ts";
+import type { SiteLayout } from "../site/layout.ts";
+import type { Finding } from "./preflight.ts";
+import { containerName, isOurs, nextName, previousName, siteLabel } from "./registry-container.ts";
+
+/** The names that the step "run" uses are free or this site's. */
+export async function checkContainer(engine: Engine, layout: SiteLayout): Promise<Finding[]> {
+  const findings = await Promise.all(
+    [containerName, previousName, nextName].map(async (name): Promise<Finding[]> => {
+      const info = await inspectContainer(engine, name);
+      if (info === undefined || isOurs(info, layout)) return [];
+      const site = info.Config.Labels?.[siteLabel];
+      const whose = site === undefined ? "it isn't drydock's" : `it serves the site ${site}`;
+      return [
+        {
+          check: "container",
+          level: "error",
+          text: `there is a container "${name}" (image ${info.Config.Image}), and ${whose}`,
+          hint: `It is left alone. Rename it (docker rename ${name} …) or remove it, then try again.`,
+        },
+      ];
+    }),
+  );
+  return findings.flat();
+}
+
+/** The port is free, or the site's own registry has it. @param engine undefined if there is none */
+export async function checkPort(
+  engine: Engine | undefined,
+  layout: SiteLayout,
+  port: number,
+): Promise<Finding[]> {
+  if (!(await isTaken(port))) return [{ check: "port", level: "ok", text: `${port} is free` }];
+  const container = engine === undefined ? undefined : await containerOn(engine, port);
+  if (container?.site === layout.root) {
+    return [{ check: "port", level: "ok", text: `${port} is the registry's own` }];
+  }
+  const holder = container === undefined ? await processOn(port) : `container "${container.name}"`;
+  return [
+    {
+      check: "port",
+      level: "error",
+      text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
+      hint: "Stop what listens there, or build the bundle with another registry.port.",
+    },
+  ];
+}
+
+/** A listener on one address alone is found too: it is in the way of one on all of them. */
+async function isTaken(port: number): Promise<boolean> {
+  // One after the other, since the first would be in the second's way.
+  return (await isTakenAt(port, "0.0.0.0")) || (await isTakenAt(port, "::"));
+}
+
+function isTakenAt(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    // Other errors (no IPv6, no right to ports below 1024) say nothing about who has the port.
+    server.once("error", (error) => resolve(errorCode(error) === "EADDRINUSE"));
+    server.listen({ port, host, ipv6Only: host === "::", exclusive: true }, () => {
+      server.close(() => resolve(false));
+    });
+  });
+}
+
+async function containerOn(
+  engine: Engine,
+  port: number,
+): Promise<{ name: string; site: string | undefined } | undefined> {
+  const all = await engine.docker.listContainers().catch((error) => {
+    throw engineFailure("list containers", error);
+  });
+  const found = all.find((one) => (one.Ports ?? []).some(({ PublicPort }) => PublicPort === port));
+  if (found === undefined) return undefined;
+  return { name: (found.Names[0] ?? found.Id).replace(/^\//, ""), site: found.Labels?.[siteLabel] };
+}
+
+/** `nginx (process 123)` from /proc (proc(5)): the listening socket's inode, then who has it open. */
+async function processOn(port: number): Promise<string | undefined> {
+  const tables = await Promise.all(["/proc/net/tcp", "/proc/net/tcp6"].map((path) => textOf(path)));
+  const sockets = new Set(
+    tables
+      .flatMap((table) => table.split("\n").map((line) => line.trim().split(/\s+/)))
+      .filter(
+        ([, local, , state]) => state === "0A" && Number.parseInt(local?.split(":")[1] ?? "", 16) === port,
+      )
+      .map((fields) => `socket:[${fields[9]}]`),
+  );
+  if (sockets.size === 0) return undefined;
+  const processes = (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/.test(name));
+  for (const id of processes) {
+    if (await hasOpen(id, sockets)) return `${(await textOf(`/proc/${id}/comm`)).trim()} (process ${id})`;
+  }
+  return undefined;
+}
+
+async function hasOpen(id: string, targets: Set<string>): Promise<boolean> {
+  const folder = `/proc/${id}/fd`;
+  // Processes end while we look, and others' are closed to us unless we are root.
+  const names = await readdir(folder).catch(() => []);
+  const links = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => "")));
+  return links.some((link) => targets.has(link));
+}
+
+function textOf(path: string): Promise<string> {
+  return readFile(path, "utf8").catch(() => "");
+}
