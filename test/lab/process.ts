@@ -67,7 +67,9 @@ export interface Service {
   readLog(): Promise<string>;
   /** True until the process has ended. */
   running(): boolean;
-  /** Asks it to end (SIGTERM), insists after some seconds (SIGKILL), and waits until it has. */
+  /** Resolves when the process has ended, however. */
+  ended: Promise<void>;
+  /** Asks it to end, insists after some seconds (SIGKILL), and waits until it has. */
   stop(): Promise<void>;
 }
 
@@ -78,12 +80,21 @@ export interface Service {
 export async function startService(
   command: string,
   args: readonly string[],
-  options: { log: string; env?: NodeJS.ProcessEnv; patienceSeconds?: number },
+  options: {
+    log: string;
+    env?: NodeJS.ProcessEnv;
+    patienceSeconds?: number;
+    /** What asks it to end, and what the kernel sends when we die. */
+    signal?: "SIGTERM" | "SIGKILL";
+  },
 ): Promise<Service> {
   const log = await open(options.log, "a");
   const spawnOptions: SpawnOptions = { stdio: ["ignore", log.fd, log.fd] };
   if (options.env !== undefined) spawnOptions.env = options.env;
-  const child = spawn("setpriv", ["--pdeathsig", "TERM", "--", command, ...args], spawnOptions);
+  const signal = options.signal ?? "SIGTERM";
+  const guard = ["--pdeathsig", signal.slice("SIG".length), "--"];
+  const child = spawn("setpriv", [...guard, command, ...args], spawnOptions);
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   try {
     await new Promise<void>((resolve, reject) => {
       child.once("spawn", resolve);
@@ -98,21 +109,19 @@ export async function startService(
     log: options.log,
     readLog: () => readFile(options.log, "utf8"),
     running: () => isRunning(child),
-    stop: () => stopChild(child, options.patienceSeconds ?? 10),
+    ended,
+    stop: async () => {
+      if (!isRunning(child)) return;
+      child.kill(signal);
+      const insist = setTimeout(() => child.kill("SIGKILL"), (options.patienceSeconds ?? 10) * 1000);
+      await ended;
+      clearTimeout(insist);
+    },
   };
 }
 
 function isRunning(child: ChildProcess): boolean {
   return child.exitCode === null && child.signalCode === null;
-}
-
-async function stopChild(child: ChildProcess, patienceSeconds: number): Promise<void> {
-  if (!isRunning(child)) return;
-  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  child.kill("SIGTERM");
-  const insist = setTimeout(() => child.kill("SIGKILL"), patienceSeconds * 1000);
-  await ended;
-  clearTimeout(insist);
 }
 
 /**
