@@ -18,26 +18,12 @@
  */
 import { DrydockError } from "../errors.ts";
 import { type Digest, hexOf, isDigest, parseDigest } from "./digest.ts";
+import { isRepositoryName, isTag } from "./reference.ts";
+
+export { isRepositoryName, isTag };
 
 /** Where the tree begins, below the storage directory. */
 export const storageRoot = "docker/registry/v2";
-
-/**
- * Repository names (distribution, reference/regexp.go): lower-case components of letters and digits,
- * joined inside by one dot, one or two underscores or dashes; 255 characters at most in all.
- */
-const component = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
-const repositoryPattern = new RegExp(`^${component}(?:/${component})*$`);
-/** Tags: 128 characters at most. */
-const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
-
-export function isRepositoryName(text: string): boolean {
-  return text.length <= 255 && repositoryPattern.test(text);
-}
-
-export function isTag(text: string): boolean {
-  return tagPattern.test(text);
-}
 
 /** The content of a blob, whatever it is. */
 export function blobPath(digest: Digest): string {
