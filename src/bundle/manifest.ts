@@ -1,0 +1,266 @@
+/**
+ * Reads a manifest (`manifests/*.yaml`): everything that can be known without the network is checked
+ * here, before anything is fetched.
+ */
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { checkAddress } from "../certificates/addresses.ts";
+import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { parseReference, type Reference } from "../oci/reference.ts";
+import { carriedFiles, isFile, type ManifestCarriedFile } from "./manifest-files.ts";
+import { manifestSchema } from "./manifest-schema.ts";
+import { checkShape, type ShapeCheck } from "./manifest-shape.ts";
+import { type KeyPath, ManifestText } from "./manifest-text.ts";
+import type { Image, ManifestFile } from "./manifest-types.ts";
+
+/** A manifest, checked, with its defaults filled in and its paths absolute. */
+export interface Manifest {
+  /** the manifest's path as it was given */
+  file: string;
+  name: string;
+  release: number;
+  /** checked, in lower case; the first is the registry's name */
+  addresses: string[];
+  platforms: string[];
+  registry: { image: Reference; port: number; access: "read-only" | "push" };
+  certificates: { from: "bundle" | "site"; ca?: CertificateRequest; server?: CertificateRequest };
+  seeds: ManifestSeed[];
+  images: ManifestImage[];
+  files: ManifestCarriedFile[];
+}
+
+/** `url` comes with `sha256`; `file` is absolute and exists. */
+export type ManifestSeed = ({ url: string; sha256: string } | { file: string; sha256?: string }) & {
+  keep?: "packed" | "unpacked";
+};
+
+export interface ManifestImage {
+  /** as the user wrote it, for messages: "docker-daemon:my/app:dev" */
+  source: string;
+  /** registry: over the network. engine: from the local Docker or Podman */
+  from: "registry" | "engine";
+  reference: Reference;
+  platforms: string[] | "all";
+  /** its name at the site; no tag where the reference has a digest alone */
+  site: { repository: string; tag?: string };
+}
+
+const defaults = {
+  release: manifestSchema.properties.release.default,
+  platforms: manifestSchema.properties.platforms.default,
+  image: manifestSchema.definitions.registry.properties.image.default,
+  port: manifestSchema.definitions.registry.properties.port.default,
+  access: manifestSchema.definitions.registry.properties.access.default,
+  from: manifestSchema.definitions.certificates.properties.from.default,
+};
+
+/**
+ * @throws DrydockError "input". Where the file can be read, its message has a line for each problem:
+ * "FILE:LINE: KEY: what is wrong".
+ */
+export async function readManifest(file: string): Promise<Manifest> {
+  const text = new ManifestText(file, await readText(file));
+  const shape = checkShape(text);
+  const reader = new Reader(text, shape, dirname(resolve(file)));
+  const addresses = reader.addresses();
+  const image = reader.reference(["registry", "image"], shape.manifest.registry?.image ?? defaults.image);
+  const images = reader.images();
+  const certificates = await reader.certificates();
+  const seeds = await reader.seeds();
+  const files = await reader.files();
+  text.throwIfWrong();
+  // Only now it is certain that it is a whole one.
+  const { name, release, platforms, registry } = shape.manifest as ManifestFile;
+  return {
+    file,
+    name,
+    release: release ?? defaults.release,
+    addresses,
+    platforms: platforms ?? [...defaults.platforms],
+    registry: {
+      image: image ?? parseReference(defaults.image),
+      port: registry?.port ?? defaults.port,
+      access: registry?.access ?? defaults.access,
+    },
+    certificates,
+    seeds,
+    images,
+    files,
+  };
+}
+
+async function readText(file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    const reasons: Record<string, string> = { ENOENT: "there is no such file", EISDIR: "it is a folder" };
+    const reason = reasons[errorCode(cause) ?? ""] ?? errorText(cause);
+    throw new DrydockError("input", `read manifest ${JSON.stringify(file)}: ${reason}`, { cause });
+  }
+}
+
+/** Each method reads one key's value as far as its shape fits, and adds what is wrong with it to the text. */
+class Reader {
+  readonly #text: ManifestText;
+  readonly #shape: ShapeCheck;
+  readonly #folder: string;
+
+  constructor(text: ManifestText, shape: ShapeCheck, folder: string) {
+    this.#text = text;
+    this.#shape = shape;
+    this.#folder = folder;
+  }
+
+  /** What `read` gives, or undefined where it throws that the input is wrong. */
+  #try<T>(path: KeyPath, read: () => T): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof DrydockError)) throw error;
+      this.#text.problem(path, error.hint === undefined ? error.message : `${error.message}. ${error.hint}`);
+      return undefined;
+    }
+  }
+
+  /** The entries of a list, with their places, that are as the schema wants them. */
+  #entries<T>(key: keyof ManifestFile, list: readonly T[] | undefined): { path: KeyPath; entry: T }[] {
+    if (!Array.isArray(list)) return [];
+    return list
+      .map((entry: T, index) => ({ path: [key, index], entry }))
+      .filter(({ path }) => this.#shape.fits(path));
+  }
+
+  addresses(): string[] {
+    const seen = new Map<string, KeyPath>();
+    for (const { path, entry } of this.#entries("addresses", this.#shape.manifest.addresses)) {
+      const address = this.#try(path, () => checkAddress(entry).value);
+      if (address === undefined) continue;
+      const first = seen.get(address);
+      if (first === undefined) seen.set(address, path);
+      else
+        this.#text.problem(path, `${JSON.stringify(entry)} stands on line ${this.#text.lineOf(first)} too`);
+    }
+    return [...seen.keys()];
+  }
+
+  reference(path: KeyPath, text: string): Reference | undefined {
+    return this.#shape.fits(path) ? this.#try(path, () => parseReference(text)) : undefined;
+  }
+
+  images(): ManifestImage[] {
+    const { manifest, fits } = this.#shape;
+    const platforms = fits(["platforms"]) ? (manifest.platforms ?? [...defaults.platforms]) : [];
+    const names = new Map<string, { path: KeyPath; source: string }>();
+    const images: ManifestImage[] = [];
+    for (const { path, entry } of this.#entries("images", manifest.images)) {
+      const image = this.#try(path, () => readImage(entry, platforms));
+      if (image === undefined) continue;
+      images.push(image);
+      const { repository, tag } = image.site;
+      const name = tag === undefined ? `${repository}@${image.reference.digest}` : `${repository}:${tag}`;
+      const other = names.get(name);
+      if (other === undefined) names.set(name, { path, source: image.source });
+      else this.#clash(path, image.source, name, other);
+    }
+    return images;
+  }
+
+  #clash(path: KeyPath, source: string, name: string, other: { path: KeyPath; source: string }): void {
+    const line = this.#text.lineOf(other.path);
+    const text = `${source} and ${other.source} (line ${line}) would both be ${name} at the site`;
+    this.#text.problem(path, `${text}; give one another name with \`as\`, or leave it out`);
+  }
+
+  async certificates(): Promise<Manifest["certificates"]> {
+    const { manifest, fits } = this.#shape;
+    const result: Manifest["certificates"] = { from: manifest.certificates?.from ?? defaults.from };
+    for (const key of ["ca", "server"] as const) {
+      const path = ["certificates", key];
+      const written = manifest.certificates?.[key];
+      if (written === undefined || !fits(path)) continue;
+      const fields = typeof written === "string" ? await this.#json(path, written) : { value: written };
+      if (fields === undefined) continue;
+      const where = typeof written === "string" ? written : "in cfssl's form";
+      const request = this.#try(path, () => parseCertificateRequest(fields.value, where));
+      if (request !== undefined) result[key] = request;
+    }
+    return result;
+  }
+
+  /** A JSON file's value, in an object since it may be anything. */
+  async #json(path: KeyPath, written: string): Promise<{ value: unknown } | undefined> {
+    try {
+      return { value: JSON.parse(await readFile(resolve(this.#folder, written), "utf8")) };
+    } catch (error) {
+      const missing = errorCode(error) === "ENOENT";
+      const reason = missing ? "there is no such file" : errorText(error);
+      this.#text.problem(path, `read ${JSON.stringify(written)}: ${reason}`);
+      return undefined;
+    }
+  }
+
+  async seeds(): Promise<ManifestSeed[]> {
+    const seeds: ManifestSeed[] = [];
+    for (const { path, entry } of this.#entries("seeds", this.#shape.manifest.seeds)) {
+      const { url, file, sha256, keep } = entry;
+      const how = keep === undefined ? {} : { keep };
+      if (url !== undefined && sha256 !== undefined) {
+        if (URL.canParse(url)) seeds.push({ url, sha256, ...how });
+        else this.#text.problem([...path, "url"], `${JSON.stringify(url)} is not a URL`);
+      } else if (file !== undefined) {
+        const absolute = resolve(this.#folder, file);
+        if (!(await isFile(absolute))) {
+          this.#text.problem(
+            [...path, "file"],
+            `there is no file ${JSON.stringify(file)} beside the manifest`,
+          );
+        }
+        seeds.push({ file: absolute, ...(sha256 === undefined ? {} : { sha256 }), ...how });
+      }
+    }
+    return seeds;
+  }
+
+  async files(): Promise<ManifestCarriedFile[]> {
+    const found = new Map<string, ManifestCarriedFile>();
+    for (const { path, entry } of this.#entries("files", this.#shape.manifest.files)) {
+      try {
+        for (const file of await carriedFiles(this.#folder, entry)) found.set(file.name, file);
+      } catch (error) {
+        this.#try(path, () => {
+          throw error;
+        });
+      }
+    }
+    return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+}
+
+const enginePrefix = "docker-daemon:";
+
+/** @throws DrydockError "input" if the reference is none. */
+function readImage(written: Image, defaultPlatforms: string[]): ManifestImage {
+  const {
+    reference: source,
+    platforms = defaultPlatforms,
+    as,
+  } = typeof written === "string" ? { reference: written } : written;
+  const fromEngine = source.startsWith(enginePrefix);
+  const reference = parseReference(fromEngine ? source.slice(enginePrefix.length) : source);
+  const tag = reference.tag === undefined ? {} : { tag: reference.tag };
+  return {
+    source,
+    from: fromEngine ? "engine" : "registry",
+    reference,
+    // The schema lets no other text through.
+    platforms: typeof platforms === "string" ? "all" : platforms,
+    site: as === undefined ? { repository: reference.repository, ...tag } : { ...tag, ...splitName(as) },
+  };
+}
+
+/** team/app:1 → team/app and 1. The schema has checked it. */
+function splitName(as: string): { repository: string; tag?: string } {
+  const [repository = as, tag] = as.split(":");
+  return tag === undefined ? { repository } : { repository, tag };
+}

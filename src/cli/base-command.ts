@@ -1,0 +1,38 @@
+/**
+ * What every command has: --json, a reporter, and exit codes in its help.
+ */
+import { Command } from "@oclif/core";
+import type { ErrorKind } from "../errors.ts";
+import type { Reporter } from "../reporter.ts";
+import { type LiveReporter, terminalReporter } from "./terminal-reporter.ts";
+
+/**
+ * Errors go through: main.ts shows them, all in one way. A command returns its result as an object,
+ * which oclif prints with --json; `this.log` prints for people and is silent then.
+ */
+export abstract class DrydockCommand extends Command {
+  static override enableJsonFlag = true;
+
+  /** How it can end besides 0, 1, 2 and 130, which every command can; shown in its help. */
+  static exitCodes: readonly ErrorKind[] = [];
+
+  /** Said when it is interrupted: what stays. */
+  static whenInterrupted = "What was finished is kept; the same command can be run again.";
+
+  #reporter: LiveReporter | undefined;
+
+  /** Shows progress on stderr. */
+  protected get reporter(): Reporter {
+    this.#reporter ??= terminalReporter(process.stderr);
+    return this.#reporter;
+  }
+
+  protected override async catch(error: Error): Promise<never> {
+    throw error;
+  }
+
+  protected override async finally(error: Error | undefined): Promise<void> {
+    this.#reporter?.close();
+    await super.finally(error);
+  }
+}

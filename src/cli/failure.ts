@@ -1,0 +1,78 @@
+/**
+ * What is told of an error, as text or as JSON, and the exit code.
+ */
+import { Errors } from "@oclif/core";
+import { nearest } from "../did-you-mean.ts";
+import { DrydockError, type ErrorKind, errorCode, errorText, exitCodes } from "../errors.ts";
+import { printable } from "./format.ts";
+
+export interface Failure {
+  kind: ErrorKind;
+  message: string;
+  hint?: string | undefined;
+  /** of a bug */
+  stack?: string | undefined;
+  exitCode: number;
+}
+
+/** Codes of the system by which the host itself has failed, whoever asked. */
+const hostCodes = new Set(["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE", "ENFILE"]);
+
+/**
+ * @param bin the program's name, @param id the command's, if there was one
+ */
+export function describeFailure(error: unknown, bin: string, id?: string): Failure {
+  if (error instanceof DrydockError) return expected(error.kind, error.message, error.hint);
+  if (isUsageError(error)) {
+    const message = error.message.replace(/\n?See more help with --help$/, "");
+    const suggestion = flagSuggestion(error);
+    const help = `See \`${id === undefined ? bin : `${bin} ${id}`} --help\`.`;
+    return expected("usage", lowerFirst(message), suggestion ? `${suggestion} ${help}` : help);
+  }
+  const code = errorCode(error);
+  if (code !== undefined && hostCodes.has(code)) return expected("host", errorText(error));
+  const stack = error instanceof Error ? error.stack : undefined;
+  return { ...expected("bug", errorText(error)), stack: stack ?? errorText(error) };
+}
+
+function expected(kind: ErrorKind, message: string, hint?: string): Failure {
+  return { kind, message, hint, exitCode: exitCodes[kind] };
+}
+
+/** oclif's own errors are about flags and arguments, but for those of its module loader. */
+function isUsageError(error: unknown): error is Errors.CLIError {
+  return error instanceof Errors.CLIError && !(error instanceof Errors.ModuleLoadError);
+}
+
+/** What oclif's NonExistentFlagsError holds besides its message. */
+interface UnknownFlags {
+  flags: string[];
+  parse: { input: { flags: Record<string, unknown> } };
+}
+
+function flagSuggestion(error: Error): string | undefined {
+  if (error.constructor.name !== "NonExistentFlagsError") return undefined;
+  const { flags, parse } = error as unknown as UnknownFlags;
+  const known = Object.keys(parse.input.flags).map((name) => `--${name}`);
+  const near = flags.map((flag) => nearest(flag, known)).find((name) => name !== undefined);
+  return near === undefined ? undefined : `Did you mean ${near}?`;
+}
+
+function lowerFirst(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
+}
+
+/** For stderr: "Error: message", then the hint. `color` makes the first word red. */
+export function failureText(failure: Failure, color: boolean): string {
+  const [label, paint] = failure.kind === "interrupted" ? ["Interrupted", "33"] : ["Error", "31"];
+  const head = color ? `\u001b[${paint};1m${label}:\u001b[0m` : `${label}:`;
+  if (failure.kind === "bug") {
+    return `${head} this is a bug in drydock; please report it with all these lines.\n${printable(failure.stack ?? "", true)}\n`;
+  }
+  const hint = failure.hint === undefined ? "" : `${printable(failure.hint, true)}\n`;
+  return `${head} ${printable(failure.message, true)}\n${hint}`;
+}
+
+export function failureJson(failure: Failure): string {
+  return `${JSON.stringify({ error: failure }, null, 2)}\n`;
+}

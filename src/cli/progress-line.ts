@@ -1,0 +1,162 @@
+/**
+ * One running step as one line: its figures, and as many of them as fit the terminal's width.
+ */
+import type { Step } from "../reporter.ts";
+import { formatBytes, formatDuration, formatRate, printable } from "./format.ts";
+
+/** Samples for the rate are taken at most every half second, over the last ten. */
+const samplesKept = 20;
+const sampleEvery = 500;
+
+/** Counts what a step says of itself. Times are in milliseconds. */
+export class Progress implements Step {
+  readonly title: string;
+  readonly began: number;
+  detailText = "";
+  doneBytes = 0;
+  totalBytes: number | undefined;
+  #now: () => number;
+  #onEnd: (progress: Progress, ok: boolean, summary: string) => void;
+  #samples: { at: number; bytes: number }[];
+  #shown = 0;
+
+  constructor(
+    title: string,
+    now: () => number,
+    onEnd: (progress: Progress, ok: boolean, summary: string) => void,
+  ) {
+    this.title = printable(title);
+    this.#now = now;
+    this.began = now();
+    this.#onEnd = onEnd;
+    this.#samples = [{ at: this.began, bytes: 0 }];
+  }
+
+  total(bytes: number): void {
+    this.totalBytes = bytes;
+  }
+
+  advance(bytes: number): void {
+    this.doneBytes += bytes;
+    const at = this.#now();
+    if (at - (this.#samples.at(-1)?.at ?? 0) < sampleEvery) return;
+    this.#samples.push({ at, bytes: this.doneBytes });
+    if (this.#samples.length > samplesKept) this.#samples.shift();
+  }
+
+  detail(text: string): void {
+    this.detailText = printable(text);
+  }
+
+  done(summary = ""): void {
+    this.#onEnd(this, true, printable(summary));
+  }
+
+  failed(): void {
+    this.#onEnd(this, false, "");
+  }
+
+  /** From 0 to 1, never less than it was, even where the total grows; undefined without a total. */
+  get fraction(): number | undefined {
+    if (this.totalBytes === undefined) return undefined;
+    const now = this.totalBytes === 0 ? 1 : Math.min(1, this.doneBytes / this.totalBytes);
+    this.#shown = Math.max(this.#shown, now);
+    return this.#shown;
+  }
+
+  /** Bytes a second, of the last ten seconds. */
+  get rate(): number {
+    const first = this.#samples[0];
+    if (first === undefined) return 0;
+    const seconds = (this.#now() - first.at) / 1000;
+    return seconds < 0.2 ? 0 : (this.doneBytes - first.bytes) / seconds;
+  }
+
+  get seconds(): number {
+    return (this.#now() - this.began) / 1000;
+  }
+}
+
+/** The figures that there are, the most wanted first. Padded, so that they keep their places. */
+function figures(progress: Progress): string[] {
+  const { fraction, rate, totalBytes, doneBytes } = progress;
+  if (doneBytes === 0 && totalBytes === undefined) return [];
+  const parts: string[] = [];
+  if (fraction !== undefined) parts.push(`${Math.floor(fraction * 100)}%`.padStart(4));
+  const done = formatBytes(doneBytes).padStart(8);
+  parts.push(totalBytes === undefined ? done : `${done} of ${formatBytes(totalBytes)}`);
+  if (rate > 0) parts.push(formatRate(rate).padStart(10));
+  if (rate > 0 && totalBytes !== undefined && totalBytes > doneBytes) {
+    parts.push(`${timeLeft((totalBytes - doneBytes) / rate)} left`);
+  }
+  return parts;
+}
+
+function timeLeft(seconds: number): string {
+  return seconds < 59.5 ? `${Math.ceil(seconds)} s` : formatDuration(seconds);
+}
+
+export interface Marks {
+  spinner: readonly string[];
+  full: string;
+  empty: string;
+  ellipsis: string;
+  done: string;
+  failed: string;
+}
+
+export const unicodeMarks: Marks = {
+  spinner: [..."⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"],
+  full: "█",
+  empty: "░",
+  ellipsis: "…",
+  done: "✓",
+  failed: "✗",
+};
+
+export const asciiMarks: Marks = {
+  spinner: [..."|/-\\"],
+  full: "#",
+  empty: ".",
+  ellipsis: "~",
+  done: "+",
+  failed: "x",
+};
+
+/** For a terminal. Never longer than `width` characters. */
+export function liveLine(progress: Progress, width: number, frame: number, marks: Marks): string {
+  let line = `${marks.spinner[frame % marks.spinner.length]} ${progress.title}`;
+  for (const part of figures(progress)) {
+    if (line.length + 2 + part.length > width) break;
+    line += `  ${part}`;
+  }
+  const room = width - line.length - 2;
+  const { fraction } = progress;
+  if (fraction !== undefined && room >= 10) line += `  ${bar(fraction, Math.min(room, 24), marks)}`;
+  if (progress.detailText !== "" && width - line.length - 2 >= 12) line += `  ${progress.detailText}`;
+  return cut(line, width, marks);
+}
+
+function bar(fraction: number, width: number, marks: Marks): string {
+  const full = Math.round(fraction * width);
+  return marks.full.repeat(full) + marks.empty.repeat(width - full);
+}
+
+function cut(line: string, width: number, marks: Marks): string {
+  const characters = [...line];
+  return characters.length <= width
+    ? line
+    : characters.slice(0, Math.max(0, width - 1)).join("") + marks.ellipsis;
+}
+
+/** For a log. */
+export function plainLine(progress: Progress): string {
+  const parts = figures(progress).map((part) => part.trim());
+  return [`  ${progress.title}:`, ...parts, progress.detailText].filter((part) => part !== "").join("  ");
+}
+
+/** "✓ Place  41 blobs  (12.3 s)" */
+export function endLine(progress: Progress, mark: string, summary: string): string {
+  const time = `(${formatDuration(progress.seconds)})`;
+  return [`${mark} ${progress.title}`, summary, time].filter((part) => part !== "").join("  ");
+}
