@@ -6,7 +6,7 @@ import type { Digest } from "../oci/digest.ts";
 /**
  * What a blob is for:
  * image        content of the registry's storage (image manifests, configs, layers)
- * registry     a blob of the registry's own image that no repository needs
+ * registry     a blob of the registry's own image, whether or not a repository needs it too
  * seed         a seed carried packed
  * certificate  a PEM certificate
  * key          the server's private key

@@ -16,9 +16,12 @@ import type { BundleIndex } from "./bundle-index.ts";
 type Stored = Pick<BundleIndex, "blobs" | "seeds" | "repositories">;
 
 /** digest → size in bytes of each blob that the storage holds because of this bundle, seeds unpacked */
-export function storedBlobs(index: Pick<Stored, "blobs" | "seeds">): Map<Digest, number> {
+export function storedBlobs(index: Stored): Map<Digest, number> {
+  const used = new Set(
+    Object.values(index.repositories).flatMap(({ revisions, layers }) => [...revisions, ...layers]),
+  );
   const stored = new Map<Digest, number>();
-  for (const { digest, size, role } of index.blobs) if (role === "image") stored.set(digest, size);
+  for (const { digest, size } of index.blobs) if (used.has(digest)) stored.set(digest, size);
   for (const { packed } of index.seeds)
     for (const { digest, size } of packed?.blobs ?? []) stored.set(digest, size);
   return stored;

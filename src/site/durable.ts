@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import pLimit from "p-limit";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 
 /**
@@ -58,6 +59,22 @@ export async function makeFolder(path: string, options: { mode?: number } = {}):
   }
 }
 
+/**
+ * Makes a folder, without syncing: adds to `unsynced` every folder that must be synced before the folder
+ * and what is put into it are sure to be found again.
+ * @throws DrydockError "host" naming the path.
+ */
+export async function makeFolderUnsynced(path: string, unsynced: Set<string>): Promise<void> {
+  try {
+    const first = await mkdir(path, { recursive: true });
+    unsynced.add(path);
+    if (first === undefined) return;
+    for (let made = path; made.length >= first.length; made = dirname(made)) unsynced.add(dirname(made));
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+}
+
 /** Puts the names in a folder on disk (fsync of a directory, as in fsync(2)). */
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
@@ -68,7 +85,14 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-function cannotWrite(path: string, error: unknown): DrydockError {
+/** Puts the names in many folders on disk, some at a time: one journal commit then serves several. */
+export async function syncFolders(paths: Iterable<string>): Promise<void> {
+  const limit = pLimit(8);
+  await Promise.all([...paths].map((path) => limit(() => syncFolder(path))));
+}
+
+/** @returns DrydockError "host" that names the path and says what to do */
+export function cannotWrite(path: string, error: unknown): DrydockError {
   const hints: Record<string, string> = {
     ENOSPC: "The file system is full: free some space and run the same command again.",
     EDQUOT: "A quota is used up: free some space and run the same command again.",

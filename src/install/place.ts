@@ -1,0 +1,242 @@
+/**
+ * The step "place": blobs go from the archive straight to where they stay, hashed on the way, in one pass.
+ * A blob gets its final name after its digest has matched and it is on disk; one whose final name and size
+ * are there already is neither written nor read.
+ *
+ * Readers hand each written file to a bounded queue of fsyncs, so that reading never waits for the disk's
+ * cache; the folders that got new names are synced together at the end.
+ */
+import { createHash } from "node:crypto";
+import { copyFile, type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import pLimit from "p-limit";
+import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
+import { countInodes, storedBlobs } from "../archive/contents.ts";
+import type { Bundle, ReadBlob } from "../archive/reader.ts";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { type Digest, hexOf } from "../oci/digest.ts";
+import { blobPath } from "../oci/storage.ts";
+import { readStorageTarball } from "../oci/storage-tarball.ts";
+import type { Step } from "../reporter.ts";
+import { cannotWrite, makeFolderUnsynced, syncFolders } from "../site/durable.ts";
+import type { SiteLayout } from "../site/layout.ts";
+
+/** Four readers and eight fsyncs were the fastest of those measured; the thread pool must have 16. */
+const readers = 4;
+const syncs = 8;
+
+/** What of a bundle is not at the site yet. */
+export interface Placement {
+  /** each blob with the paths where it is missing */
+  missing: Map<Digest, { size: number; paths: string[] }>;
+  /** what that will take: bytes, files and folders */
+  needed: { blobs: number; bytes: number; inodes: number };
+}
+
+/** Looks what of the bundle is there already. Writes nothing. */
+export async function planPlacement(
+  index: BundleIndex,
+  layout: SiteLayout,
+  bundleDigest: Digest,
+): Promise<Placement> {
+  const release = layout.release(bundleDigest);
+  const missing: Placement["missing"] = new Map();
+  const look = async (digest: Digest, size: number, path: string) => {
+    if (await isThere(path, size)) return;
+    missing.set(digest, { size, paths: [...(missing.get(digest)?.paths ?? []), path] });
+  };
+  for (const [digest, size] of storedBlobs(index))
+    await look(digest, size, join(layout.storage, blobPath(digest)));
+  for (const { digest, size, role } of index.blobs) {
+    if (role === "registry") await look(digest, size, release.registryBlob(digest));
+  }
+  const sizes = new Map(index.blobs.map(({ digest, size }) => [digest, size]));
+  for (const { name, digest } of index.files)
+    await look(digest, sizes.get(digest) ?? 0, join(layout.files, name));
+  const bytes = missing.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
+  const inodes = countInodes(missing.values().flatMap(({ paths }) => paths));
+  return { missing, needed: { blobs: missing.size, bytes, inodes } };
+}
+
+async function isThere(path: string, size: number): Promise<boolean> {
+  const found = await stat(path).catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return undefined;
+    throw new DrydockError("host", `read "${path}": ${errorText(error)}`, { cause: error });
+  });
+  return found?.isFile() === true && found.size === size;
+}
+
+/**
+ * Writes every missing blob to its place.
+ * @throws DrydockError "integrity" naming the blob that is damaged, "host" if the disk is full or fails.
+ */
+export async function place(
+  bundle: Bundle,
+  placement: Placement,
+  layout: SiteLayout,
+  step: Step,
+): Promise<void> {
+  const seeds = new Map(bundle.index.seeds.map((seed) => [`sha256:${seed.sha256}`, seed]));
+  step.total(placement.needed.bytes);
+  const writer = new BlobPlacer(placement, layout.incoming, step);
+  await writer.begin();
+  try {
+    await bundle.forEachBlob({
+      concurrency: readers,
+      wants: (blob) => wantedSeed(blob, seeds, placement) !== undefined || placement.missing.has(blob.digest),
+      use: async (blob) => {
+        const seed = wantedSeed(blob, seeds, placement);
+        if (seed) await unpackSeed(blob, seed, writer);
+        else await writer.write(blob.digest, blob.read());
+      },
+    });
+  } finally {
+    await writer.end();
+  }
+}
+
+/** The packed seed that a blob is, if something of it is missing. */
+function wantedSeed(
+  blob: BundleBlob,
+  seeds: Map<string, BundleSeed>,
+  { missing }: Placement,
+): BundleSeed | undefined {
+  const seed = blob.role === "seed" ? seeds.get(blob.digest) : undefined;
+  return seed?.packed?.blobs.some(({ digest }) => missing.has(digest)) ? seed : undefined;
+}
+
+/** Each inner blob is checked on its own, and the packed seed as a whole by the archive's reader. */
+async function unpackSeed(blob: ReadBlob, seed: BundleSeed, writer: BlobPlacer): Promise<void> {
+  const compression = seed.packed?.compression ?? "none";
+  const inner = new Set(seed.packed?.blobs.map(({ digest }) => digest));
+  // The reader's chunks are overwritten by later ones, and the decompressor holds several at a time.
+  const chunks = copies(blob.read());
+  await readStorageTarball(chunks, { compression, where: seed.source }, async (entry, _size, body) => {
+    if (entry.kind !== "blob" || !inner.has(entry.digest)) return;
+    await writer.write(entry.digest, verified(entry.digest, body, seed.source));
+  });
+}
+
+async function* copies(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of source) yield Buffer.from(chunk);
+}
+
+async function* verified(
+  digest: Digest,
+  body: AsyncIterable<Uint8Array>,
+  where: string,
+): AsyncGenerator<Uint8Array> {
+  const hash = createHash("sha256");
+  for await (const chunk of body) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  const found = hash.digest("hex");
+  if (found !== hexOf(digest)) {
+    throw new DrydockError(
+      "integrity",
+      `read seed "${where}": blob ${digest} is damaged: its sha256 is ${found}`,
+    );
+  }
+}
+
+/** Writes blobs under temporary names, syncs them apart from the readers, and gives them their names. */
+class BlobPlacer {
+  readonly #missing: Placement["missing"];
+  readonly #incoming: string;
+  readonly #step: Step;
+  readonly #begun = new Set<Digest>();
+  readonly #syncs = pLimit(syncs);
+  readonly #unsynced = new Set<Promise<void>>();
+  readonly #folders = new Set<string>();
+  #failure: { error: unknown } | undefined;
+
+  constructor(placement: Placement, incoming: string, step: Step) {
+    this.#missing = placement.missing;
+    this.#incoming = incoming;
+    this.#step = step;
+  }
+
+  async begin(): Promise<void> {
+    await onDisk(this.#incoming, async () => {
+      // What an earlier try left there has no final name: nothing knows whether it is whole.
+      await rm(this.#incoming, { recursive: true, force: true });
+      await mkdir(this.#incoming, { recursive: true });
+    });
+  }
+
+  /** Returns when the blob is written; it has its name after end(). Does nothing for a blob that is not missing. */
+  async write(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {
+    if (this.#failure) throw this.#failure.error;
+    if (!this.#missing.has(digest) || this.#begun.has(digest)) return;
+    this.#begun.add(digest);
+    const temporary = join(this.#incoming, hexOf(digest));
+    const file = await onDisk(temporary, () => open(temporary, "wx", 0o644));
+    try {
+      let at = 0;
+      for await (const chunk of source) {
+        await onDisk(temporary, () => writeAt(file, chunk, at));
+        at += chunk.length;
+        this.#step.advance(chunk.length);
+      }
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    await this.#queue(() => this.#name(file, temporary, this.#missing.get(digest)?.paths ?? []));
+  }
+
+  /** Waits for all syncs. @throws what the first of them threw. */
+  async end(): Promise<void> {
+    await Promise.all(this.#unsynced);
+    await rm(this.#incoming, { recursive: true, force: true });
+    if (this.#failure) throw this.#failure.error;
+    await syncFolders(this.#folders);
+  }
+
+  /** Waits only while the queue is full. */
+  async #queue(work: () => Promise<void>): Promise<void> {
+    const task = this.#syncs(work).catch((error: unknown) => {
+      this.#failure ??= { error };
+    });
+    this.#unsynced.add(task);
+    task.finally(() => this.#unsynced.delete(task));
+    if (this.#unsynced.size >= 2 * syncs) await Promise.race(this.#unsynced);
+  }
+
+  async #name(file: FileHandle, temporary: string, paths: string[]): Promise<void> {
+    await onDisk(temporary, async () => {
+      await file.sync().finally(() => file.close());
+    });
+    const [first, ...others] = paths;
+    if (first === undefined) throw new Error(`blob ${temporary} has no place`);
+    await makeFolderUnsynced(dirname(first), this.#folders);
+    await onDisk(first, () => rename(temporary, first));
+    for (const path of others) {
+      await makeFolderUnsynced(dirname(path), this.#folders);
+      await onDisk(path, () => copy(first, path, temporary));
+    }
+  }
+}
+
+/** Copies a file that was just placed to a second place, under a temporary name first. */
+async function copy(from: string, to: string, temporary: string): Promise<void> {
+  await copyFile(from, temporary);
+  const file = await open(temporary, "r+");
+  await file.sync().finally(() => file.close());
+  await rename(temporary, to);
+}
+
+async function writeAt(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    done += (await file.write(chunk, done, chunk.length - done, position + done)).bytesWritten;
+  }
+}
+
+async function onDisk<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof DrydockError ? error : cannotWrite(path, error);
+  }
+}
