@@ -108,6 +108,28 @@ export class RegistryClient {
     return contentOf(response, url, what, signal);
   }
 
+  /** A config, whole and verified. @throws as blob, and DrydockError "integrity" if it is not what the descriptor says. */
+  async smallBlob(repository: RepositoryReference, descriptor: Descriptor): Promise<Buffer> {
+    const { digest, size } = descriptor;
+    const what = `blob ${formatReference({ ...nameOf(repository), digest })}`;
+    if (size > largestManifest) {
+      throw new DrydockError(
+        "upstream",
+        `read ${what}: a config of ${size} bytes is over ${largestManifest}`,
+      );
+    }
+    const chunks: Uint8Array[] = [];
+    let got = 0;
+    for await (const chunk of await this.blob(repository, descriptor)) {
+      got += chunk.length;
+      if (got > size) break;
+      chunks.push(chunk);
+    }
+    const bytes = Buffer.concat(chunks);
+    if (got === size && digestOf(bytes) === digest) return bytes;
+    throw new DrydockError("integrity", `read ${what}: the bytes are not of that digest, or not ${size}`);
+  }
+
   /** Whether the registry has the blob. @throws DrydockError "upstream" if it does not say. */
   async hasBlob(repository: RepositoryReference, digest: Digest, signal?: AbortSignal): Promise<boolean> {
     const what = `blob ${formatReference({ ...nameOf(repository), digest })}`;
