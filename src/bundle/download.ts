@@ -1,0 +1,109 @@
+/** Reads a URL of the user's: http and https, redirects, no secret of the URL in any text. */
+import { DrydockError } from "../errors.ts";
+import { brokenOff, type HttpResponse, RegistryTransport } from "../oci/registry-transport.ts";
+
+export interface Download {
+  /** in bytes, if the server says it */
+  size: number | undefined;
+  /** once */
+  body: AsyncIterable<Uint8Array>;
+  /** Ends the connection; called however the reading ends. */
+  close(): Promise<void>;
+}
+
+const mostRedirects = 5;
+
+/** The URL as it may be shown and stored: without user, password, query and fragment. */
+export function publicUrl(text: string): string {
+  const url = parseUrl(text);
+  return `${url.protocol}//${url.host}${url.pathname}`;
+}
+
+/**
+ * @param what names what is read, in errors
+ * @throws DrydockError "input" if it is no URL that can be read, "upstream" if the server does not give it;
+ *   `body` throws the latter too, if the connection ends before
+ */
+export async function openDownload(text: string, what: string): Promise<Download> {
+  const transport = new RegistryTransport({ plainHttp: new Set() });
+  try {
+    const { url, response } = await follow(transport, parseUrl(text), what);
+    const size = Number(response.headers["content-length"]);
+    return {
+      size: Number.isSafeInteger(size) ? size : undefined,
+      body: chunksOf(response, url, what),
+      close: () => transport.close(),
+    };
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
+async function follow(
+  transport: RegistryTransport,
+  first: URL,
+  what: string,
+): Promise<{ url: URL; response: HttpResponse }> {
+  const authorization = authorizationOf(first);
+  let url = first;
+  for (let redirects = 0; redirects <= mostRedirects; redirects++) {
+    const headers: Record<string, string> = { "accept-encoding": "identity" };
+    if (authorization !== undefined && url.origin === first.origin) headers.authorization = authorization;
+    const response = await transport.request(url, what, { headers });
+    if (response.statusCode === 200) return { url, response };
+    await response.body.dump();
+    const { location } = response.headers;
+    if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== "string") {
+      throw new DrydockError("upstream", `read ${what}: ${url.host} answers ${response.statusCode}`, {
+        hint: statusHints.get(response.statusCode),
+      });
+    }
+    url = redirected(url, location, what);
+  }
+  throw new DrydockError(
+    "upstream",
+    `read ${what}: ${first.host} redirects more than ${mostRedirects} times`,
+  );
+}
+
+const statusHints = new Map([
+  [401, "It wants a user and a password: https://USER:PASSWORD@HOST/…"],
+  [403, "The server refuses it: has the address expired, or does it want credentials?"],
+  [404, "Is the address right?"],
+]);
+
+/** What came over TLS must not go on without it. */
+function redirected(from: URL, location: string, what: string): URL {
+  const to = URL.parse(location, from);
+  if (to?.protocol === "https:" || (to?.protocol === "http:" && from.protocol === "http:")) return to;
+  const target = to === null ? "something that is no URL" : `${to.protocol}//${to.host}`;
+  throw new DrydockError("upstream", `read ${what}: ${from.protocol}//${from.host} redirects to ${target}`);
+}
+
+/** The quoted text could hold a password, so that it is not quoted. */
+function parseUrl(text: string): URL {
+  const url = URL.parse(text);
+  if (url !== null && (url.protocol === "https:" || url.protocol === "http:")) return url;
+  throw new DrydockError("input", "read a URL: it does not begin with https:// or http:// and a host");
+}
+
+/** RFC 7617. @throws DrydockError "input" if everybody on the way could read the password */
+function authorizationOf(url: URL): string | undefined {
+  if (url.username === "" && url.password === "") return undefined;
+  if (url.protocol !== "https:") {
+    throw new DrydockError("input", `read ${publicUrl(url.href)}: a password is not sent without TLS`, {
+      hint: "Use https://, or leave user and password out.",
+    });
+  }
+  const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  return `Basic ${Buffer.from(credentials).toString("base64")}`;
+}
+
+async function* chunksOf(response: HttpResponse, url: URL, what: string): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* response.body;
+  } catch (cause) {
+    throw brokenOff(url, what, cause);
+  }
+}
