@@ -1,7 +1,7 @@
 /** A Docker engine of a host's own: its data, its socket and its containers. */
-import { readdir, rmdir } from "node:fs/promises";
 import { get } from "node:http";
 import { join } from "node:path";
+import { removeCgroups } from "./cgroups.ts";
 import type { Inside } from "./host.ts";
 import { startService, waitFor } from "./process.ts";
 
@@ -38,8 +38,7 @@ export async function startEngine(
   const socket = join(folder, "run/docker.sock");
   const stop = async () => {
     if (service.running()) {
-      // nsenter passes no signals on, so the engine gets its own from inside.
-      await host.run("/bin/sh", ["-c", "kill $(cat /run/docker.pid)"], { cwd: "/", mayFail: true });
+      await host.run("/bin/sh", ["-c", endEngine], { cwd: "/", mayFail: true, seconds: 20 });
       const late = setTimeout(() => void service.stop(), 20_000);
       await service.ended;
       clearTimeout(late);
@@ -55,6 +54,15 @@ export async function startEngine(
   }
 }
 
+/**
+ * Containers first, and at once: one whose first process ignores SIGTERM would hold the engine up for 10 s.
+ * nsenter passes no signals on, so the engine gets its own from inside.
+ */
+const endEngine = `
+ids=$(docker ps --quiet) && [ -n "$ids" ] && docker kill $ids
+kill $(cat /run/docker.pid)
+`;
+
 async function ping(socketPath: string): Promise<true | undefined> {
   return new Promise((resolve) => {
     const request = get({ socketPath, path: "/_ping", timeout: 2000 }, (response) => {
@@ -64,20 +72,4 @@ async function ping(socketPath: string): Promise<true | undefined> {
     request.on("timeout", () => request.destroy());
     request.on("error", () => resolve(undefined));
   });
-}
-
-/** The control groups of containers that did not end by themselves stay otherwise (versions 1 and 2). */
-async function removeCgroups(name: string): Promise<void> {
-  const root = "/sys/fs/cgroup";
-  const controllers = await readdir(root).catch((): string[] => []);
-  for (const parent of [root, ...controllers.map((controller) => join(root, controller))]) {
-    await removeTree(join(parent, name));
-  }
-}
-
-/** In a control group only folders can be removed, and the files go with them. */
-async function removeTree(folder: string): Promise<void> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  for (const entry of entries) if (entry.isDirectory()) await removeTree(join(folder, entry.name));
-  await rmdir(folder).catch(() => {});
 }

@@ -1,6 +1,7 @@
 /** Network namespaces with no route out: the addresses of a site and its clients lie on `lo` alone. */
 import { randomBytes } from "node:crypto";
 import { readdir } from "node:fs/promises";
+import { removeCgroups } from "./cgroups.ts";
 import { run } from "./process.ts";
 
 export interface Netns {
@@ -35,6 +36,7 @@ async function deleteLeftOver(): Promise<void> {
     const owner = name.startsWith(prefix) ? /-(\d+)-[0-9a-f]{6}$/.exec(name)?.[1] : undefined;
     if (owner === undefined || isAlive(Number(owner))) continue;
     await run("ip", ["netns", "delete", name], { mayFail: true });
+    await removeCgroups(name);
   }
 }
 

@@ -9,6 +9,7 @@ import { makeKeys, type SiteClient, startClient, writeInventory, writeKnownHosts
 import { startEngine } from "./engine.ts";
 import { type Inside, startHost } from "./host.ts";
 import { makeNetns } from "./netns.ts";
+import { run } from "./process.ts";
 
 export interface SiteOptions {
   /** Everything goes in here. It is the caller's to remove, after stop(). */
@@ -91,7 +92,10 @@ export async function startSite(options: SiteOptions): Promise<Site> {
         keyFile: keys.file,
         authorizedKey: name === "refuses" ? keys.another : keys.ours,
       });
-    const engine = startEngine(host, { folder: hostFolder, name: netns.name });
+    const engine = startEngine(host, {
+      ...{ folder: hostFolder, name: netns.name },
+      args: [`--bridge=${await addBridge(netns.name)}`],
+    });
     const [{ socket }, ...clients] = await together(parts, [engine, ...plan.map(startOne)]);
 
     const inventory = join(folder, "clients.ini");
@@ -114,6 +118,21 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     await stop();
     throw error;
   }
+}
+
+/**
+ * A bridge for the site's containers that is not called docker0: an engine with `--bridge=none`, as the
+ * client's, deletes that one when it starts, and the network namespace is the same.
+ */
+async function addBridge(netns: string): Promise<string> {
+  const bridge = "site0";
+  const commands = [
+    `link add ${bridge} type bridge`,
+    `address add 172.17.0.1/16 dev ${bridge}`,
+    `link set ${bridge} up`,
+  ];
+  await run("ip", ["-netns", netns, "-batch", "-"], { input: `${commands.join("\n")}\n` });
+  return bridge;
 }
 
 /** Waits for all that start side by side, and stops those that did when one did not. */
