@@ -20,7 +20,6 @@ import {
 import type { Engine } from "../engine/engine.ts";
 import { DrydockError, errorText } from "../errors.ts";
 import { digestOf } from "../oci/digest.ts";
-import { type Reporter, silentReporter } from "../reporter.ts";
 import { askRegistry } from "./registry-client.ts";
 import {
   containerName,
@@ -42,7 +41,6 @@ export interface RunResult {
 export interface RunOptions extends Omit<RegistrySettings, "certificate"> {
   /** how long a registry may take until it answers; 30 if left out */
   patienceSeconds?: number;
-  reporter?: Reporter;
 }
 
 interface Work {
@@ -50,7 +48,6 @@ interface Work {
   settings: RegistrySettings;
   ca: Buffer;
   patienceSeconds: number;
-  reporter: Reporter;
 }
 
 /**
@@ -67,7 +64,6 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
     settings: { ...options, certificate },
     ca: await readFile(layout.caCertificate),
     patienceSeconds: options.patienceSeconds ?? 30,
-    reporter: options.reporter ?? silentReporter,
   };
   await removeLeftover(work, nextName);
   const current = await ourContainer(work, containerName);
@@ -75,16 +71,18 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
   const differs = difference(current, work.settings);
   if (differs !== undefined) return await replace(work, `replaced: ${differs}`);
 
-  const previous = await ourContainer(work, previousName);
-  if (previous !== undefined) {
-    // A killed run: nobody has seen yet whether the new one serves. With both stopped, see now.
-    await stopContainer(engine, previousName);
-  }
+  const kept = (await ourContainer(work, previousName)) !== undefined;
+  // A killed run: nobody has seen yet whether the new one serves. With the other one stopped, see now.
+  if (kept) await stopContainer(engine, previousName);
   const changed = !current.State.Running || current.State.Restarting;
-  // The engine waits longer and longer between its own tries: begin anew.
-  if (current.State.Restarting) await stopContainer(engine, containerName);
-  await startContainer(engine, containerName).catch((error) => failed(work, error, previous !== undefined));
-  await serves(work).catch((error) => failed(work, error, previous !== undefined));
+  try {
+    // The engine waits longer and longer between its own tries: begin anew.
+    if (current.State.Restarting) await stopContainer(engine, containerName);
+    await startContainer(engine, containerName);
+    await serves(work);
+  } catch (error) {
+    return await failed(work, current.Id, error, kept);
+  }
   await removeLeftover(work, previousName);
   return { changed, ...(changed ? { why: "started" } : {}), containerId: current.Id };
 }
@@ -92,42 +90,46 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
 async function replace(work: Work, why: string): Promise<RunResult> {
   const { engine, settings } = work;
   const containerId = await createContainer(engine, { name: nextName, ...containerOptions(settings) });
-  let kept = (await ourContainer(work, previousName)) !== undefined;
-  if ((await ourContainer(work, containerName)) !== undefined) {
-    await stopContainer(engine, containerName);
-    // Beside a `registry-previous` this one was never seen serving: that one is what to go back to.
-    if (kept) await removeContainer(engine, containerName);
-    else await renameContainer(engine, containerName, previousName);
-    kept = true;
-  }
-  if (kept) await stopContainer(engine, previousName);
-  await renameContainer(engine, nextName, containerName);
+  let old = (await ourContainer(work, previousName)) !== undefined;
   try {
+    if ((await ourContainer(work, containerName)) !== undefined) {
+      await stopContainer(engine, containerName);
+      // Beside a `registry-previous` this one was never seen serving: that one is what to go back to.
+      if (old) await removeContainer(engine, containerName);
+      else await renameContainer(engine, containerName, previousName);
+      old = true;
+    }
+    if (old) await stopContainer(engine, previousName);
+    await renameContainer(engine, nextName, containerName);
     await startContainer(engine, containerName);
     await serves(work);
   } catch (error) {
-    return await failed(work, error, kept);
+    return await failed(work, containerId, error, old);
   }
   await removeLeftover(work, previousName);
   return { changed: true, why, containerId };
 }
 
 /** Puts the old container back, if there is one, and says why the new one doesn't serve. */
-async function failed(work: Work, error: unknown, kept: boolean): Promise<never> {
-  const output = await lastOutput(work.engine, containerName);
-  const after = kept ? await restorePrevious(work) : "";
+async function failed(work: Work, containerId: string, error: unknown, old: boolean): Promise<never> {
+  const output = await lastOutput(work.engine, containerId);
+  const after = old ? await restore(work, containerId) : "";
   const said = output === "" ? "" : `\nIts last output:\n${output}`;
   throw new DrydockError("host", `start the registry: ${errorText(error)}${after}${said}`, {
-    hint: kept ? undefined : `docker logs ${containerName} shows all its output.`,
+    hint: old ? undefined : `docker logs ${containerName} shows all its output.`,
     cause: error,
   });
 }
 
 /** @returns what came of it, to be added to an error's text */
-async function restorePrevious({ engine }: Work): Promise<string> {
+async function restore(work: Work, newId: string): Promise<string> {
+  const { engine } = work;
   try {
-    await removeContainer(engine, containerName);
-    await renameContainer(engine, previousName, containerName);
+    await removeContainer(engine, newId);
+    // It may have failed before the old one was renamed.
+    if ((await ourContainer(work, previousName)) !== undefined) {
+      await renameContainer(engine, previousName, containerName);
+    }
     await startContainer(engine, containerName);
     return "; the one before it is started again";
   } catch (error) {
