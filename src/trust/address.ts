@@ -1,0 +1,34 @@
+/**
+ * The registry's names and addresses, as clients use them.
+ */
+import { isIP, isIPv6 } from "node:net";
+
+/** Lower case; an IPv6 address in its one canonical form (RFC 5952), without brackets. */
+export function canonicalAddress(address: string): string {
+  if (!isIPv6(address)) return address.toLowerCase();
+  return new URL(`http://[${address}]/`).hostname.slice(1, -1);
+}
+
+export function sameAddress(one: string, other: string): boolean {
+  return canonicalAddress(one) === canonicalAddress(other);
+}
+
+/**
+ * The addresses by which a client reaches the registry: the registry's name first, without the loopback
+ * addresses that every certificate holds besides, which at a client mean the client itself.
+ */
+export function reachableAddresses(addresses: readonly string[]): string[] {
+  const canonical = [...new Set(addresses.map(canonicalAddress))];
+  const loopback = new Set(["127.0.0.1", "::1", "localhost"]);
+  return canonical.filter((address, index) => index === 0 || !loopback.has(address));
+}
+
+/** `host:port` as in a reference or a URL: IPv6 in brackets. */
+export function hostPort(address: string, port: number): string {
+  return `${bracketed(address)}:${port}`;
+}
+
+/** IPv6 in brackets, all else as it is. */
+export function bracketed(address: string): string {
+  return isIP(address) === 6 ? `[${address}]` : address;
+}
