@@ -118,7 +118,7 @@ for (const [name, engine] of Object.entries({ docker, podman })) {
     const described = await engine.describe();
     assert.match(described.version, /^\d+\./);
     assert.match(described.platform, /^linux\/(amd64|arm64)$/);
-    assert.ok(described.storageRoot?.startsWith(folder), described.storageRoot);
+    assert.ok(described.storageRoot?.startsWith(folder), String(described.storageRoot));
     assert.equal(described.rootless, false);
   });
 }
