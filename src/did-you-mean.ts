@@ -2,10 +2,10 @@
  * Finds what somebody probably meant who wrote a key, a flag or a command that doesn't exist.
  */
 
-/** The candidate nearest to `text`, if at most a third of its letters differ. */
+/** The candidate nearest to `text`, if at most a third of its letters (rounded up) differ. */
 export function nearest(text: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined;
-  let least = Math.max(1, Math.floor(text.length / 3)) + 1;
+  let least = Math.ceil(text.length / 3) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(text.toLowerCase(), candidate.toLowerCase());
     if (distance < least) [best, least] = [candidate, distance];

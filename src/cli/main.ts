@@ -38,7 +38,7 @@ async function dispatch(argv: string[], program: Program): Promise<void> {
     return;
   }
   const [first = ""] = argv;
-  if (!first.startsWith("-") && !config.findCommand(first) && !config.findTopic(first)) {
+  if (first !== "--version" && !config.findCommand(first) && !config.findTopic(first)) {
     const near = nearest(first, Object.keys(program.commands));
     throw new DrydockError("usage", `there is no command ${JSON.stringify(first)}`, {
       hint: `${near === undefined ? "" : `Did you mean \`${config.bin} ${near}\`? `}See \`${config.bin} --help\`.`,

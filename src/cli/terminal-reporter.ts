@@ -24,6 +24,7 @@ export interface LiveReporter extends Reporter {
 export interface Screen {
   isTTY?: boolean;
   columns?: number;
+  rows?: number;
   write(text: string): unknown;
 }
 
@@ -177,7 +178,11 @@ class LiveOutput extends Output {
   #draw(above: string): void {
     // The last column stays free: a terminal that has filled it may wrap.
     const width = Math.max(20, (this.screen.columns ?? 80) - 1);
-    const lines = [...this.running].map((progress) => liveLine(progress, width, this.#frame, this.#marks));
+    // What has scrolled off at the top cannot be drawn over.
+    const most = Math.max(1, (this.screen.rows ?? 24) - 1);
+    const lines = [...this.running]
+      .slice(0, most)
+      .map((progress) => liveLine(progress, width, this.#frame, this.#marks));
     const up = this.#drawn > 0 ? `\u001b[${this.#drawn}A\r` : "";
     const drawn = lines.map((line) => `${line}${eraseRest}\n`).join("");
     const rest = this.#drawn > lines.length ? eraseBelow : "";
