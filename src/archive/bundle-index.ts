@@ -84,8 +84,8 @@ export interface BundleIndex {
   blobs: BundleBlob[];
   /** repository name at the site → what it holds */
   repositories: Record<string, BundleRepository>;
-  /** one line for each image asked for, for people: where it came from and where it went */
-  images: { source: string; repository: string; tag: string; digest: Digest; platforms: string[] }[];
+  /** one for each image asked for, for people: where it came from and where it went; no tag: by digest alone */
+  images: { source: string; repository: string; tag?: string; digest: Digest; platforms: string[] }[];
   /** what a seed held that is left out, with the reason */
   leftOut: { what: string; why: string }[];
 }

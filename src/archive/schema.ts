@@ -75,7 +75,7 @@ export const bundleIndexSchema = object({
     object({ digest, size, role: { enum: ["image", "registry", "seed", "certificate", "key", "file"] } }),
   ),
   repositories: map("", object({ tags: map("", digest), revisions: list(digest), layers: list(digest) })),
-  images: list(object({ source: text, repository: text, tag: text, digest, platforms: list(text) })),
+  images: list(object({ source: text, repository: text, tag: text, digest, platforms: list(text) }, ["tag"])),
   leftOut: list(object({ what: text, why: text })),
 });
 

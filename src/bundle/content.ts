@@ -4,6 +4,7 @@
  * the slots that the plan gave to its blobs.
  */
 import type { BundleBlob, BundleIndex, BundleRepository, BundleSeed } from "../archive/bundle-index.ts";
+import type { ImageName } from "../archive/oci-layout.ts";
 import type { Digest } from "../oci/digest.ts";
 
 /** Where the bytes go. Knows what is there already, checks size and digest, counts progress. */
@@ -27,6 +28,8 @@ export interface Content {
   /** repository name at the site → what it adds there */
   repositories: Record<string, BundleRepository>;
   images?: BundleIndex["images"];
+  /** what the OCI image index at the archive's top lists: images whose blobs stand in the archive */
+  names?: ImageName[];
   seed?: BundleSeed;
   files?: BundleIndex["files"];
   leftOut?: BundleIndex["leftOut"];
@@ -34,4 +37,9 @@ export interface Content {
   fill(sink: BlobSink): Promise<void>;
   /** Removes temporary files. Called exactly once, however the build ends. */
   dispose?(): Promise<void>;
+}
+
+/** An image's name at the site, without the registry's host: repository:tag, or repository@digest. */
+export function siteName(repository: string, tag: string | undefined, digest: Digest): string {
+  return tag === undefined ? `${repository}@${digest}` : `${repository}:${tag}`;
 }

@@ -12,7 +12,7 @@ import { type Digest, digestOf } from "../oci/digest.ts";
 import { parseImageConfig, platformOf } from "../oci/image-manifest.ts";
 import { dockerConfig, dockerLayer, dockerManifest } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, parsePlatform } from "../oci/platform.ts";
-import type { BlobSink, Content } from "./content.ts";
+import { type BlobSink, type Content, siteName } from "./content.ts";
 import { uniqueByDigest } from "./resolve-image.ts";
 import { readSavedImage, readSpooled, type SavedImage } from "./saved-image.ts";
 
@@ -21,9 +21,9 @@ export interface EngineImageRequest {
   source: string;
   /** what the engine knows it by: `my/app:dev` */
   name: string;
-  /** its repository and tag at the site */
+  /** its repository and tag at the site; no tag: it is there by its digest alone */
   repository: string;
-  tag: string;
+  tag?: string;
   /** what it must be for; anything if left out */
   platform?: string;
 }
@@ -142,7 +142,9 @@ function manifestOf({ config, layers }: SavedImage): Buffer {
 
 function contentOf(image: EngineImage, request: EngineImageRequest): Omit<Content, "fill"> {
   const { source, repository, tag } = request;
-  const { config, layers } = image.saved;
+  const { saved, platform } = image;
+  const { config, layers } = saved;
+  const tagged = tag === undefined ? {} : { tag };
   const digest = digestOf(image.manifest);
   const asBlob = (one: { digest: Digest; size: number }): BundleBlob => ({
     digest: one.digest,
@@ -155,13 +157,19 @@ function contentOf(image: EngineImage, request: EngineImageRequest): Omit<Conten
     blobs: [asBlob({ digest, size: image.manifest.length }), ...held],
     repositories: {
       [repository]: {
-        tags: { [tag]: digest },
+        tags: tag === undefined ? {} : { [tag]: digest },
         revisions: [digest],
         layers: held.map((blob) => blob.digest).sort(),
       },
     },
-    images: [
-      { source, repository, tag, digest, platforms: image.platform === undefined ? [] : [image.platform] },
+    images: [{ source, repository, digest, platforms: platform === undefined ? [] : [platform], ...tagged }],
+    names: [
+      {
+        mediaType: dockerManifest,
+        digest,
+        size: image.manifest.length,
+        name: siteName(repository, tag, digest),
+      },
     ],
   };
 }

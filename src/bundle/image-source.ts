@@ -3,10 +3,9 @@
  * downloaded side by side into their slots.
  */
 import type { LimitFunction } from "p-limit";
-import type { BundleBlob } from "../archive/bundle-index.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
-import type { BlobSink, Content } from "./content.ts";
+import { type BlobSink, type Content, siteName } from "./content.ts";
 import { type ResolvedImage, resolveImage, uniqueByDigest, type WantedPlatforms } from "./resolve-image.ts";
 
 export { type ResolvedImage, resolveImage, type WantedPlatforms } from "./resolve-image.ts";
@@ -17,7 +16,8 @@ export interface ImageRequest {
   reference: Reference;
   /** its repository and tag at the site */
   repository: string;
-  tag: string;
+  /** none: the image is there by its digest alone */
+  tag?: string;
   platforms: WantedPlatforms;
 }
 
@@ -35,33 +35,46 @@ export async function planImage(
   client: RegistryClient,
   limit: LimitFunction,
 ): Promise<Content> {
-  const image = await resolveImage(client, request.reference, request.platforms);
-  return {
-    ...describeImage(request, image),
-    fill: (sink) => fillImage(image, request.reference, sink, client, limit),
-  };
+  return imageContent(
+    request,
+    await resolveImage(client, request.reference, request.platforms),
+    client,
+    limit,
+  );
 }
 
-function describeImage(request: ImageRequest, image: ResolvedImage): Omit<Content, "fill"> {
-  const { source, repository, tag } = request;
-  const { digest, platforms } = image;
+/** A resolved image as content. @param limit as for planImage */
+export function imageContent(
+  request: ImageRequest,
+  image: ResolvedImage,
+  client: RegistryClient,
+  limit: LimitFunction,
+): Content {
+  const { source, reference, repository, tag } = request;
+  const { digest, mediaType, platforms } = image;
   const manifests = image.manifests.map((one) => ({ digest: one.digest, size: one.bytes.length }));
-  const asBlob = (one: { digest: BundleBlob["digest"]; size: number }): BundleBlob => ({
-    digest: one.digest,
-    size: one.size,
-    role: "image",
-  });
+  const size = manifests[0]?.size ?? 0;
   return {
     name: source,
-    blobs: uniqueByDigest([...manifests, ...image.blobs]).map(asBlob),
+    blobs: uniqueByDigest([...manifests, ...image.blobs]).map((one) => ({
+      digest: one.digest,
+      size: one.size,
+      role: "image",
+    })),
     repositories: {
       [repository]: {
-        tags: { [tag]: digest },
+        tags: tag === undefined ? {} : { [tag]: digest },
         revisions: manifests.map((one) => one.digest).sort(),
         layers: image.blobs.map((one) => one.digest).sort(),
       },
     },
-    images: [{ source, repository, tag, digest, platforms }],
+    images: [{ source, repository, digest, platforms, ...(tag === undefined ? {} : { tag }) }],
+    names: [{ mediaType, digest, size, name: siteName(repository, tag, digest) }],
+    leftOut: image.missing.map((platform) => ({
+      what: `${source} for ${platform}`,
+      why: "upstream does not have this platform",
+    })),
+    fill: (sink) => fillImage(image, reference, sink, client, limit),
   };
 }
 

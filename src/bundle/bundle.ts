@@ -1,0 +1,203 @@
+/**
+ * `drydock bundle`: the connected side's pipeline. Everything is planned before the first byte of the
+ * archive is written; then each source fills its slots, and the archive gets its name.
+ */
+import { dirname, resolve } from "node:path";
+import pLimit, { type LimitFunction } from "p-limit";
+import type { BundleIndex } from "../archive/bundle-index.ts";
+import { totalsOf } from "../archive/contents.ts";
+import { type ArchiveParts, ArchiveWriter, checkOutput, planArchive } from "../archive/writer.ts";
+import { defaultKeyStore } from "../certificates/custody.ts";
+import { connectEngine } from "../engine/engine.ts";
+import { readCredentials } from "../oci/credentials.ts";
+import { formatReference } from "../oci/reference.ts";
+import { RegistryClient } from "../oci/registry-client.ts";
+import { type Reporter, runStep, type Step } from "../reporter.ts";
+import { type KeyProtection, type PlannedCertificates, planCertificates } from "./bundle-certificates.ts";
+import type { BlobSink, Content } from "./content.ts";
+import { createdTime } from "./created.ts";
+import { planEngineImage } from "./engine-source.ts";
+import { planFiles } from "./file-source.ts";
+import { planImage } from "./image-source.ts";
+import { type Manifest, readManifest } from "./manifest.ts";
+import { mergeContents } from "./merge.ts";
+import { readmeOf } from "./readme.ts";
+import { type PlannedRegistry, planRegistryImage } from "./registry-image.ts";
+import { planSeed } from "./seed-source.ts";
+
+/** Downloads at the same time, over all registries. */
+const downloads = 8;
+/** Images whose image manifests are fetched at the same time. */
+const resolutions = 8;
+
+export interface BundleOptions {
+  /** where the archive goes; NAME.tar in the working directory if left out */
+  output?: string;
+  /** replace an output that exists */
+  force: boolean;
+  /** hosts ("HOST[:PORT]") that are asked over plain HTTP */
+  plainHttp: ReadonlySet<string>;
+  /** registry → the host to ask in its place */
+  mirrors: ReadonlyMap<string, string>;
+  /** where CA and server pair are kept; the user's own place if left out */
+  keyStore?: string;
+  protection: KeyProtection;
+}
+
+export interface BundleResult {
+  path: string;
+  /** the bundle's digest: sha256 of SHA256SUMS, 64 digits */
+  digest: string;
+  /** of the archive, in bytes */
+  size: number;
+  index: BundleIndex;
+  /** the passphrase that was made for the server's key; it is nowhere else */
+  code?: string;
+  /** what of the certificates is new; absent where all was used again */
+  newCertificates?: string;
+}
+
+/**
+ * @throws DrydockError "input" (manifest, seed), "usage" (the output exists), "upstream", "integrity",
+ *   "preflight" (no space for the archive), "host" (the disk fails). Nothing half-made is left.
+ */
+export async function bundle(
+  manifestFile: string,
+  options: BundleOptions,
+  reporter: Reporter,
+): Promise<BundleResult> {
+  const manifest = await readManifest(manifestFile);
+  const output = resolve(options.output ?? `${manifest.name}.tar`);
+  await checkOutput(output, options.force);
+  const created = createdTime();
+  const contents: Content[] = [];
+  try {
+    const { certificates, registry } = await plan(manifest, options, dirname(output), contents, reporter);
+    const { names, ...parts } = mergeContents(contents);
+    const index: BundleIndex = {
+      formatVersion: 1,
+      name: manifest.name,
+      release: manifest.release,
+      created,
+      addresses: manifest.addresses,
+      registry: {
+        reference: formatReference(manifest.registry.image),
+        images: registry.images,
+        port: manifest.registry.port,
+        access: manifest.registry.access,
+      },
+      totals: totalsOf(parts),
+      certificates: certificates.certificates,
+      ...parts,
+    };
+    const archive = { index, readme: readmeOf(index), images: names };
+    const { digest, size } = await write(output, archive, contents, options.force, reporter);
+    const { code, made } = certificates;
+    return {
+      path: output,
+      digest,
+      size,
+      index,
+      ...(code ? { code } : {}),
+      ...(made ? { newCertificates: made } : {}),
+    };
+  } finally {
+    await Promise.all(contents.map((content) => content.dispose?.()));
+  }
+}
+
+/** Plans every source; each goes into `contents` as soon as it is there, so that it is disposed of. */
+async function plan(
+  manifest: Manifest,
+  options: BundleOptions,
+  spoolFolder: string,
+  contents: Content[],
+  reporter: Reporter,
+): Promise<{ certificates: PlannedCertificates; registry: PlannedRegistry }> {
+  const credentials = await readCredentials();
+  const client = new RegistryClient({ credentials, plainHttp: options.plainHttp, mirrors: options.mirrors });
+  const limit = pLimit(downloads);
+  const registry = await runStep(reporter, "resolve images", async (step) => {
+    const planned = await planRegistryImage(manifest, client, limit);
+    contents.push(planned.content, ...(await resolveAll(manifest, client, limit, step)));
+    return planned;
+  });
+  for (const { source, from, site, platforms } of manifest.images) {
+    if (from !== "engine") continue;
+    const name = source.replace(/^docker-daemon:/, "");
+    const [platform] = platforms === "all" ? [] : platforms;
+    const request = { source, name, ...site, ...(platform === undefined ? {} : { platform }) };
+    const image = () => planEngineImage(request, connectEngine().docker, spoolFolder);
+    contents.push(await runStep(reporter, `read ${source}`, image));
+  }
+  for (const seed of manifest.seeds) {
+    const source = "url" in seed ? seed.url : seed.file;
+    contents.push(await planSeed({ ...seed, source }, { spoolFolder, reporter }));
+  }
+  if (manifest.files.length > 0)
+    contents.push(await runStep(reporter, "read files", () => planFiles(manifest.files)));
+  const keyStore = options.keyStore ?? defaultKeyStore();
+  const certificates = await runStep(reporter, "certificates", () =>
+    planCertificates(manifest, keyStore, options.protection, new Date()),
+  );
+  // Certificates and key come first in the archive, so that a pipe gives them before the bulk.
+  contents.unshift(certificates.content);
+  return { certificates, registry };
+}
+
+async function resolveAll(
+  manifest: Manifest,
+  client: RegistryClient,
+  limit: LimitFunction,
+  step: Step,
+): Promise<Content[]> {
+  const wanted = manifest.images.filter(({ from }) => from === "registry");
+  const resolving = pLimit(resolutions);
+  let done = 0;
+  return await Promise.all(
+    wanted.map(({ source, reference, site, platforms }) =>
+      resolving(async () => {
+        const content = await planImage({ source, reference, ...site, platforms }, client, limit);
+        done += 1;
+        step.detail(`${done} of ${wanted.length}, ${source}`);
+        return content;
+      }),
+    ),
+  );
+}
+
+/** Writes the archive: all sources fill their slots side by side. */
+async function write(
+  output: string,
+  parts: ArchiveParts,
+  contents: Content[],
+  force: boolean,
+  reporter: Reporter,
+): Promise<{ digest: string; size: number }> {
+  const archive = planArchive(parts);
+  const { from, keyEncrypted } = parts.index.certificates;
+  const mode = from === "bundle" && !keyEncrypted ? 0o600 : 0o644;
+  return await runStep(reporter, "write bundle", async (step) => {
+    step.total(parts.index.blobs.reduce((sum, { size }) => sum + size, 0));
+    const writer = await ArchiveWriter.create(output, archive, {
+      force,
+      mode,
+      advance: (bytes) => step.advance(bytes),
+    });
+    try {
+      await fillAll(contents, writer);
+      step.detail("syncing");
+      await writer.finish();
+    } catch (error) {
+      await writer.abort();
+      throw error;
+    }
+    return { digest: archive.digest, size: archive.size };
+  });
+}
+
+/** All sources at once; waits for each to end before the first error is thrown. */
+async function fillAll(contents: Content[], sink: BlobSink): Promise<void> {
+  const results = await Promise.allSettled(contents.map((content) => content.fill(sink)));
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+}

@@ -1,0 +1,46 @@
+/**
+ * The registry's own image: it is no content of the registry, but what the site's engine runs. For each
+ * platform of the manifest its image manifest, config and layers are carried.
+ */
+import type { LimitFunction } from "p-limit";
+import type { BundleIndex } from "../archive/bundle-index.ts";
+import { formatPlatform } from "../oci/platform.ts";
+import { formatReference } from "../oci/reference.ts";
+import type { RegistryClient } from "../oci/registry-client.ts";
+import type { Content } from "./content.ts";
+import { imageContent, resolveImage } from "./image-source.ts";
+import type { Manifest } from "./manifest.ts";
+
+export interface PlannedRegistry {
+  images: BundleIndex["registry"]["images"];
+  content: Content;
+}
+
+/** @throws as resolveImage: none of the manifest's platforms is there, no such tag, … */
+export async function planRegistryImage(
+  { registry, platforms }: Manifest,
+  client: RegistryClient,
+  limit: LimitFunction,
+): Promise<PlannedRegistry> {
+  const { image: reference } = registry;
+  const source = formatReference(reference);
+  const image = await resolveImage(client, reference, platforms);
+  const runnable = image.manifests.filter(({ platform }) => platform !== undefined);
+  const images = Object.fromEntries(
+    runnable.map(({ platform, digest }) => [platform ? formatPlatform(platform) : "", digest]),
+  );
+  const carried = new Set([...runnable, ...image.blobs].map(({ digest }) => digest));
+  const { blobs, leftOut, fill } = imageContent(
+    { source, reference, repository: reference.repository, platforms },
+    image,
+    client,
+    limit,
+  );
+  const registryBlobs = blobs
+    .filter(({ digest }) => carried.has(digest))
+    .map((blob) => ({ ...blob, role: "registry" as const }));
+  return {
+    images,
+    content: { name: source, blobs: registryBlobs, repositories: {}, ...(leftOut ? { leftOut } : {}), fill },
+  };
+}
