@@ -1,14 +1,12 @@
-/** A seed as sites have them: the storage directory of a real registry, packed by tar. */
+/** A seed as sites have them: the storage directory of a real registry, packed. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { makeImage, type TestImage } from "./images.ts";
-import { run } from "./process.ts";
 import { makeBusyboxImage } from "./real-images.ts";
-import { startRegistry } from "./registry.ts";
-import { pushNamed } from "./upstream.ts";
+import { makeStorage, packStorage } from "./seeds.ts";
 
 export interface Seed {
   file: string;
@@ -22,30 +20,21 @@ export interface Seed {
  * Pushes images to a registry of its own and packs what it stored.
  * @param file its ending chooses how it is packed: .tar, .tar.gz or .tar.zst
  * @param options.images two small ones if left out, of which legacy/app:2017 runs
- * @param options.top the folder inside the archive that holds `docker/registry/v2`; "storage" if left out
+ * @param options.prefix what stands before docker/registry/v2 in the archive; "storage/" if left out
  */
 export async function makeSeed(
   file: string,
-  options: { images?: Record<string, TestImage>; top?: string } = {},
+  options: { images?: Record<string, TestImage>; prefix?: string } = {},
 ): Promise<Seed> {
   const images = options.images ?? {
     "legacy/app:2017": await makeBusyboxImage({ says: "hello from the seed" }),
     "legacy/data:1": makeImage({ docker: true, files: { "data.txt": "as it was in 2017\n" } }),
   };
-  const top = options.top ?? "storage";
-  const scratch = `${file}.scratch`;
-  const packed = join(scratch, "packed");
-  await mkdir(join(packed, top), { recursive: true });
+  const scratch = await mkdtemp(join(dirname(file), ".seed-"));
   try {
-    const registry = await startRegistry({ folder: scratch, storage: join(packed, top) });
-    try {
-      for (const [name, image] of Object.entries(images)) await pushNamed(registry.host, name, image);
-    } finally {
-      await registry.stop();
-    }
-    await mkdir(dirname(file), { recursive: true });
-    const stable = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
-    await run("tar", [...stable, "--auto-compress", "--create", "--file", file, "--directory", packed, top]);
+    const storage = await makeStorage(scratch, images);
+    const compression = file.endsWith(".gz") ? "gzip" : file.endsWith(".zst") ? "zstd" : "none";
+    await packStorage(storage, file, { compression, prefix: options.prefix ?? "storage/" });
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }
