@@ -161,7 +161,7 @@ class Reader {
       const name = tag === undefined ? `${repository}@${image.reference.digest}` : `${repository}:${tag}`;
       const other = names.get(name);
       if (other === undefined) names.set(name, { path, source: image.source });
-      else if (0) this.#clash(path, image.source, name, other);
+      else this.#clash(path, image.source, name, other);
     }
     return images;
   }
