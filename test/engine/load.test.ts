@@ -110,6 +110,7 @@ for (const [name, engine] of Object.entries({ docker, podman })) {
       assert.ok(error instanceof DrydockError, String(error));
       assert.equal(error.kind, "host");
       assert.match(error.message, /load image "drydock\/misfit:1" into the engine: ./);
+      assert.doesNotMatch(error.message, /not there afterwards/);
       return true;
     });
   });
