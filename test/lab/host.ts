@@ -2,13 +2,17 @@
  * Hosts without machines: a process namespace and a mount namespace in which /etc, /run and /srv are a
  * folder's own. When the first process ends, the kernel ends all others and takes the mounts away.
  */
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, lstat, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type RunOptions, type RunResult, run, startService, waitFor } from "./process.ts";
 
 /** How to get inside a host, from its first process's id. */
 export interface Inside {
-  /** The command and arguments that run a command inside, for `spawn`. */
+  /**
+   * The command and arguments that run a command inside, for `spawn` (with `env`). It ends as the command
+   * does, by exit code or signal. SIGKILL ends both; for other signals see pidInside.
+   */
   enter(command: string, args: readonly string[], cwd?: string): [string, string[]];
   /** PATH, language and terminal as ours, with the host's HOME and DOCKER_HOST. */
   env: NodeJS.ProcessEnv;
@@ -53,8 +57,7 @@ export async function startHost(options: {
     await waitFor("the host's namespaces", service, 20, async () => {
       return (await service.readLog()).includes("ready") ? true : undefined;
     });
-    const children = await readFile(`/proc/${service.pid}/task/${service.pid}/children`, "utf8");
-    const pid = Number.parseInt(children, 10);
+    const pid = await pidInside(service.pid);
     return { pid, ...inside(pid, join(folder, "home")), stop: service.stop };
   } catch (error) {
     await service.stop();
@@ -67,7 +70,11 @@ export function inside(pid: number, home: string): Inside {
   const env = { ...loginEnvironment(), HOME: home, DOCKER_HOST: "unix:///run/docker.sock" };
   const enter: Inside["enter"] = (command, args, cwd = process.cwd()) => [
     "nsenter",
-    ["--target", String(pid), "--mount", "--pid", "--net", `--wdns=${cwd}`, "--", command, ...args],
+    [
+      ...["--target", String(pid), "--mount", "--pid", "--net", `--wdns=${cwd}`, "--"],
+      // nsenter stays outside and waits; whoever kills it means the command.
+      ...["setpriv", "--pdeathsig", "KILL", "--", command, ...args],
+    ],
   ];
   return {
     enter,
@@ -79,6 +86,19 @@ export function inside(pid: number, home: string): Inside {
   };
 }
 
+/**
+ * The id, as seen from outside, of the command itself: `enter`'s process passes no signals on.
+ * @param pid of the process that `enter`'s words started
+ */
+export async function pidInside(pid: number | undefined): Promise<number> {
+  for (let attempt = 1; attempt <= 100; attempt += 1) {
+    const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+    if (children !== "") return Number.parseInt(children, 10);
+    await sleep(20);
+  }
+  throw new Error(`find the command inside: process ${pid} has no child`);
+}
+
 /** Only what a plain login has: nothing of this machine's own engine, proxy, certificates or SSH agent. */
 function loginEnvironment(): NodeJS.ProcessEnv {
   const plain = /^(PATH|LANG|LC_.*|TZ|TERM|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TMPDIR)$/;
@@ -86,8 +106,11 @@ function loginEnvironment(): NodeJS.ProcessEnv {
 }
 
 async function copyEtc(etc: string, hosts: string[]): Promise<void> {
-  // Sockets and the like have no place in /etc; what cannot be copied is not needed.
-  await cp("/etc", etc, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true });
+  const filter = async (path: string) => {
+    const entry = await lstat(path);
+    return entry.isFile() || entry.isDirectory() || entry.isSymbolicLink();
+  };
+  await cp("/etc", etc, { recursive: true, verbatimSymlinks: true, preserveTimestamps: true, filter });
   for (const name of ["docker", "drydock", "hosts", "resolv.conf"]) {
     await rm(join(etc, name), { recursive: true, force: true });
   }

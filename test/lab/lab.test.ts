@@ -1,12 +1,15 @@
 /** The lab itself: its parts answer, and the site is as isolated as the tests take it to be. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pidInside } from "./host.ts";
 import { pushImage } from "./images.ts";
 import { run } from "./process.ts";
 import { makeBusyboxImage } from "./real-images.ts";
@@ -94,6 +97,20 @@ describe("the site", () => {
     assert.ok((await readdir(join(site.etc, "docker"))).includes("of-the-site"));
     assert.ok(!(await readdir("/etc/docker").catch((): string[] => [])).includes("of-the-site"));
     assert.ok(!(await readdir("/run")).includes("of-the-site"));
+  });
+
+  it("passes on how a command ended, and ends it when its caller is killed", async () => {
+    assert.equal((await site.run("/bin/sh", ["-c", "exit 7"], { mayFail: true })).code, 7);
+    const [program, args] = site.enter("sleep", ["1000"]);
+    for (const how of ["command", "caller"] as const) {
+      const caller = spawn(program, args, { env: site.env, stdio: "ignore" });
+      const command = await pidInside(caller.pid);
+      const ended = once(caller, "exit");
+      if (how === "command") process.kill(command, "SIGINT");
+      else caller.kill("SIGKILL");
+      assert.equal((await ended)[1], how === "command" ? "SIGINT" : "SIGKILL");
+      while (existsSync(`/proc/${command}`)) await sleep(20);
+    }
   });
 
   it("pulls and runs with its engine, and maps a port to its address", async () => {
