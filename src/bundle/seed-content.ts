@@ -116,10 +116,19 @@ class RepositoryReader {
     );
   }
 
-  /** `library/alpine@sha256:… (tag 3.20, latest)` */
+  /** `library/alpine@sha256:… (tag 3.20, latest)`; tags of an index above it count too. */
   #nameOf(revision: Digest): string {
-    const tags = [...this.#repository.tags].filter(([, digest]) => digest === revision).map(([tag]) => tag);
-    return `${this.#name}@${revision}${tags.length > 0 ? ` (tag ${tags.sort().join(", ")})` : ""}`;
+    const tags = [...this.#repository.tags].filter(
+      ([, digest]) => digest === revision || this.#isChild(digest, revision),
+    );
+    const names = tags.map(([tag]) => tag).sort();
+    return `${this.#name}@${revision}${names.length > 0 ? ` (tag ${names.join(", ")})` : ""}`;
+  }
+
+  #isChild(index: Digest, revision: Digest): boolean {
+    const manifest = this.#tree.manifests.get(index);
+    if (manifest === undefined || "unusable" in manifest) return false;
+    return manifest.children.some((child) => child.digest === revision);
   }
 }
 
