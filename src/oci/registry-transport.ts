@@ -45,6 +45,8 @@ export class RegistryTransport {
         minTimeout: milliseconds,
         methods: ["GET", "HEAD"],
         statusCodes: [429, 500, 502, 503, 504],
+        // The last answer is given as it is, with its own words.
+        throwOnError: false,
         errorCodes: ["ECONNRESET", "EPIPE", "ETIMEDOUT", "EAI_AGAIN", "UND_ERR_SOCKET"],
       }),
     );
