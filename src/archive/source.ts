@@ -100,3 +100,8 @@ async function fill(buffer: Buffer, readInto: (offset: number) => Promise<number
   }
   return filled;
 }
+
+/** What a command was given: a path, or "-" for standard input. */
+export async function openSource(path: string): Promise<ByteSource> {
+  return path === "-" ? openPipe() : await openFile(path);
+}

@@ -1,0 +1,78 @@
+/** What is inside a bundle, as text for people: shared by `bundle` and `inspect`. */
+import { stripVTControlCharacters } from "node:util";
+import type { BundleIndex } from "../archive/bundle-index.ts";
+import { columns, count, formatBytes, printable } from "./format.ts";
+
+/** Longer lists are cut, and what is left out is counted; `inspect --json` has all. */
+const longestList = 40;
+
+/** Name, addresses, content in numbers; then the images and what else is inside. */
+export function describeContents(index: BundleIndex, size: number): string {
+  const facts = [
+    ["name", `${index.name}, release ${index.release}, made ${index.created}`],
+    ["size", `${formatBytes(size)} (${size} bytes)`],
+    ["registry", `${index.addresses.join(", ")}, port ${index.registry.port}, ${accessText(index)}`],
+    ["image", `${index.registry.reference} for ${Object.keys(index.registry.images).join(", ")}`],
+    ["content", contentText(index)],
+    ["certificates", certificatesText(index)],
+  ];
+  const sections = [
+    columns(facts),
+    list("images", imageRows(index)),
+    list(
+      "seeds",
+      index.seeds.map(({ source, size: bytes, packed }) => [
+        source,
+        formatBytes(bytes),
+        packed ? "carried packed" : "unpacked",
+      ]),
+    ),
+    list(
+      "files",
+      index.files.map(({ name }) => [name]),
+    ),
+    list(
+      "left out",
+      index.leftOut.map(({ what, why }) => [what, why]),
+    ),
+  ];
+  return printable(sections.filter((section) => section !== "").join("\n\n"), true);
+}
+
+function accessText({ registry }: BundleIndex): string {
+  return registry.access === "push" ? "anyone who reaches it may push" : "read-only";
+}
+
+function contentText({ repositories, totals }: BundleIndex): string {
+  const tags = Object.values(repositories).reduce((sum, one) => sum + Object.keys(one.tags).length, 0);
+  const names = count(Object.keys(repositories).length, "repository", "repositories");
+  return `${names}, ${count(tags, "tag")}, ${count(totals.blobs, "blob")}, ${formatBytes(totals.bytes)} at the site`;
+}
+
+function certificatesText({ certificates }: BundleIndex): string {
+  if (certificates.from === "site") return "made at the site; no key inside";
+  return certificates.keyEncrypted
+    ? "inside; the server's key is encrypted"
+    : "inside; THE SERVER'S KEY IS NOT ENCRYPTED: whoever has this file has the key";
+}
+
+/** Every tag at the site, with the platforms that were taken where it is known. */
+function imageRows({ repositories, images }: BundleIndex): string[][] {
+  const platforms = new Map(
+    images.map((image) => [`${image.repository}:${image.tag}`, image.platforms.join(", ")]),
+  );
+  return Object.entries(repositories).flatMap(([repository, { tags }]) =>
+    Object.entries(tags).map(([tag, digest]) => {
+      const name = `${repository}:${tag}`;
+      return [name, digest.slice("sha256:".length, "sha256:".length + 12), platforms.get(name) ?? ""];
+    }),
+  );
+}
+
+function list(title: string, rows: string[][]): string {
+  if (rows.length === 0) return "";
+  const shown = rows.slice(0, longestList).map((row) => row.map((cell) => stripVTControlCharacters(cell)));
+  const more =
+    rows.length > shown.length ? `\n  and ${rows.length - shown.length} more (--json lists all)` : "";
+  return `${title}\n${columns(shown, { indent: 2 })}${more}`;
+}

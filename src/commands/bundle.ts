@@ -1,0 +1,116 @@
+/** `drydock bundle`: builds the archive that crosses. */
+import { Args, Flags } from "@oclif/core";
+import { type BundleResult, bundle } from "../bundle/bundle.ts";
+import type { KeyProtection } from "../bundle/bundle-certificates.ts";
+import { DrydockCommand } from "../cli/base-command.ts";
+import { describeContents } from "../cli/describe-bundle.ts";
+import { readPassphraseFile } from "../cli/passphrase.ts";
+import { askSecret } from "../cli/prompt.ts";
+import { DrydockError } from "../errors.ts";
+
+export default class Bundle extends DrydockCommand {
+  static override summary = "Build the bundle that crosses the gap (connected side).";
+  static override description =
+    "Reads the manifest, fetches images and seeds, makes or uses again the certificates, and writes one " +
+    "checksummed archive. The CA's private key stays here; the server's crosses encrypted.";
+  static override args = {
+    manifest: Args.string({ required: true, description: "the manifest, a YAML file" }),
+  };
+  static override flags = {
+    output: Flags.string({
+      char: "o",
+      helpValue: "FILE",
+      description: "where the bundle goes [default: NAME.tar]",
+    }),
+    force: Flags.boolean({ description: "replace an output that exists" }),
+    "plain-http": Flags.string({
+      helpValue: "HOST[:PORT]",
+      multiple: true,
+      multipleNonGreedy: true,
+      description: "ask this registry over plain HTTP (repeatable)",
+    }),
+    mirror: Flags.string({
+      helpValue: "REGISTRY=HOST[:PORT]",
+      multiple: true,
+      multipleNonGreedy: true,
+      description: "ask this host in place of a registry: docker.io=mirror.lan:5000 (repeatable)",
+    }),
+    "key-store": Flags.string({
+      helpValue: "DIR",
+      description: "where CA and server pair are kept [default: ~/.local/share/drydock/keys]",
+    }),
+    "passphrase-file": Flags.string({
+      helpValue: "FILE",
+      exclusive: ["ask-passphrase", "unencrypted-key"],
+      description:
+        "encrypt the server's key with the passphrase in FILE [default: a code that is made and shown once]",
+    }),
+    "ask-passphrase": Flags.boolean({
+      exclusive: ["unencrypted-key"],
+      description: "encrypt the server's key with a passphrase that is asked for",
+    }),
+    "unencrypted-key": Flags.boolean({ description: "carry the server's key unencrypted" }),
+  };
+  static override examples = [
+    "<%= config.bin %> bundle manifests/smallest.yaml",
+    "<%= config.bin %> bundle site.yaml -o /media/stick/site.tar --passphrase-file ~/site.pass",
+    "<%= config.bin %> bundle site.yaml --mirror docker.io=mirror.lan:5000 --plain-http mirror.lan:5000",
+  ];
+  static override exitCodes = ["input", "integrity", "preflight", "upstream", "host"] as const;
+  static override whenInterrupted = "No bundle was written; the same command begins again.";
+
+  async run(): Promise<Omit<BundleResult, "index"> & { bundle: BundleResult["index"] }> {
+    const { args, flags } = await this.parse(Bundle);
+    const result = await bundle(
+      args.manifest,
+      {
+        ...(flags.output === undefined ? {} : { output: flags.output }),
+        ...(flags["key-store"] === undefined ? {} : { keyStore: flags["key-store"] }),
+        force: flags.force,
+        plainHttp: new Set(flags["plain-http"]),
+        mirrors: new Map(flags.mirror?.map(parseMirror)),
+        protection: await protection(flags),
+      },
+      this.reporter,
+    );
+    const { index, ...rest } = result;
+    this.log(resultText(result));
+    return { ...rest, bundle: index };
+  }
+}
+
+function parseMirror(text: string): [string, string] {
+  const [registry = "", host = "", ...more] = text.split("=");
+  if (registry !== "" && host !== "" && more.length === 0) return [registry, host];
+  throw new DrydockError("usage", `--mirror ${JSON.stringify(text)}: wanted REGISTRY=HOST[:PORT]`, {
+    hint: "For example --mirror docker.io=mirror.lan:5000",
+  });
+}
+
+async function protection(flags: {
+  "passphrase-file"?: string | undefined;
+  "ask-passphrase": boolean;
+  "unencrypted-key": boolean;
+}): Promise<KeyProtection> {
+  if (flags["unencrypted-key"]) return { kind: "none" };
+  const file = flags["passphrase-file"];
+  if (file !== undefined) return { kind: "passphrase", passphrase: await readPassphraseFile(file) };
+  if (!flags["ask-passphrase"]) return { kind: "code" };
+  const passphrase = await askSecret("Passphrase for the server's key: ");
+  if (passphrase !== (await askSecret("Again: ")))
+    throw new DrydockError("input", "the two passphrases differ");
+  if (passphrase === "") throw new DrydockError("input", "the passphrase is empty");
+  return { kind: "passphrase", passphrase };
+}
+
+function resultText({ path, digest, size, index, code, newCertificates }: BundleResult): string {
+  const parts = [`${path}\ndigest        ${digest}`, describeContents(index, size)];
+  if (newCertificates !== undefined) parts.push(`Certificates: ${newCertificates}.`);
+  if (code !== undefined)
+    parts.push(`Write this down; install asks for it, and it is shown only now:\n\n    code   ${code}`);
+  parts.push(
+    "Carry the file over, and the digest another way (on paper, say). At the site, as root:\n\n" +
+      `    drydock install ${path.slice(path.lastIndexOf("/") + 1)} --digest ${digest}`,
+  );
+  return parts.join("\n\n");
+}

@@ -1,0 +1,41 @@
+/** `drydock verify`: reads and checks every byte of a bundle. */
+import { Args, Flags } from "@oclif/core";
+import { openBundle } from "../archive/reader.ts";
+import { openSource } from "../archive/source.ts";
+import { verify } from "../archive/verify.ts";
+import { DrydockCommand } from "../cli/base-command.ts";
+import { count, formatBytes } from "../cli/format.ts";
+
+export default class Verify extends DrydockCommand {
+  static override summary = "Read every byte of a bundle and check it.";
+  static override description =
+    "Checks the archive's shape, the digest of each blob, and that nothing is in it that its index does not " +
+    "list. Install does the same with what it uses; a verify before it is not needed.";
+  static override args = {
+    bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
+  };
+  static override flags = {
+    digest: Flags.string({ helpValue: "DIGEST", description: "the bundle must have this digest" }),
+  };
+  static override examples = [
+    "<%= config.bin %> verify /media/stick/site.tar",
+    "zstd -dc site.tar.zst | <%= config.bin %> verify - --digest DIGEST",
+  ];
+  static override exitCodes = ["input", "integrity", "host"] as const;
+  static override whenInterrupted = "Nothing was changed.";
+
+  async run(): Promise<{ digest: string; size: number; blobs: number; verified: true }> {
+    const { args, flags } = await this.parse(Verify);
+    const bundle = await openBundle(await openSource(args.bundle), flags.digest);
+    try {
+      await verify(bundle, this.reporter);
+    } finally {
+      await bundle.close();
+    }
+    const { digest, size, index } = bundle;
+    this.log(
+      `${args.bundle} is whole: ${count(index.blobs.length, "blob")}, ${formatBytes(size)}\ndigest ${digest}`,
+    );
+    return { digest, size, blobs: index.blobs.length, verified: true };
+  }
+}
