@@ -4,10 +4,14 @@
 import type { Command } from "@oclif/core";
 import Bundle from "../commands/bundle.ts";
 import Inspect from "../commands/inspect.ts";
+import Install from "../commands/install.ts";
+import Trust from "../commands/trust.ts";
 import Verify from "../commands/verify.ts";
 
 export const commands: Record<string, Command.Class> = {
   bundle: Bundle,
   inspect: Inspect,
   verify: Verify,
+  install: Install,
+  trust: Trust,
 };

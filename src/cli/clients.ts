@@ -1,0 +1,54 @@
+/** What `install --clients` and `trust` share: the flags about SSH, and the report of the clients. */
+import { Flags } from "@oclif/core";
+import { exitCodes } from "../errors.ts";
+import type { ClientResult } from "../trust/client.ts";
+import { defaultKnownHostsFile } from "../trust/known-hosts.ts";
+import { columns, count, printable } from "./format.ts";
+
+export const clientFlags = {
+  "known-hosts": Flags.string({
+    helpValue: "FILE",
+    description: "the known_hosts file that host keys are checked against [default: ~/.ssh/known_hosts]",
+  }),
+  "accept-new-host-keys": Flags.boolean({
+    description: "take the key of a host that known_hosts does not list, and write it there",
+  }),
+};
+
+export function clientOptions(flags: {
+  "known-hosts"?: string | undefined;
+  "accept-new-host-keys": boolean;
+}) {
+  return {
+    knownHostsFile: flags["known-hosts"] ?? defaultKnownHostsFile(),
+    acceptNewHostKeys: flags["accept-new-host-keys"],
+  };
+}
+
+/** A client that got the CA, or had it; its proof is another matter. */
+function isDone({ status }: ClientResult): boolean {
+  return status === "ok" || status === "changed";
+}
+
+/** A line for each client, those that failed with reason and hint, and a line that sums up. */
+export function clientReport(hosts: ClientResult[]): string {
+  const rows = hosts.map(({ name, status, proven, provenAs }) => [
+    name,
+    status,
+    proven ? `proven over TLS as ${provenAs}` : isDone({ name, status, proven }) ? "not proven" : "",
+  ]);
+  const reasons = hosts.flatMap(({ name, reason, hint }) => {
+    if (reason === undefined) return [];
+    return [`${name}: ${reason}${hint === undefined ? "" : `\n  ${hint}`}`];
+  });
+  const done = hosts.filter(isDone).length;
+  const proven = hosts.filter((host) => host.proven).length;
+  const failed = hosts.length - done;
+  const sum = `${count(done, "client")} trust${done === 1 ? "s" : ""} the CA, ${proven} proven${failed > 0 ? `, ${failed} failed` : ""}`;
+  return printable([columns(rows), ...reasons, sum].join("\n\n"), true);
+}
+
+/** 5 where some client failed: also when the CA is in place and the handshake shows that it does not work. */
+export function exitCodeOf(hosts: ClientResult[]): number {
+  return hosts.every(isDone) ? 0 : exitCodes.partial;
+}
