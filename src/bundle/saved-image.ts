@@ -56,6 +56,8 @@ export async function readSavedImage(
 class SavedImageReader {
   readonly #folder: string;
   readonly #where: string;
+  /** of all that is taken, also what is still being compressed */
+  readonly #names = new Set<string>();
   readonly #entries = new Map<string, Spooled>();
   readonly #links = new Map<string, string>();
   #jsonTotal = 0;
@@ -97,6 +99,8 @@ class SavedImageReader {
     parser.on("end", over.resolve);
     parser.on("entry", (entry: ReadEntry) => {
       open.add(entry);
+      // Whoever iterates over it learns of its end; nobody may do so at that moment.
+      entry.on("error", () => {});
       takes.push(
         this.#take(entry)
           .catch(fail)
@@ -123,7 +127,8 @@ class SavedImageReader {
   async #take(entry: ReadEntry): Promise<void> {
     const name = posix.normalize(entry.path);
     if (entry.type === "File" && isWanted(name)) {
-      if (this.#entries.has(name)) throw this.#bad(`${JSON.stringify(name)} stands in it twice`);
+      if (this.#names.has(name)) throw this.#bad(`${JSON.stringify(name)} stands in it twice`);
+      this.#names.add(name);
       this.#entries.set(name, await this.#takeFile(entry, name));
       return;
     }
