@@ -31,6 +31,7 @@ export function detectCompression(firstBytes: Uint8Array): Compression {
 /**
  * Calls `visit` for each file, one after the other, in the tarball's order. What stands before
  * docker/registry/v2/ is cut off the paths; it must be the same for all.
+ * @param source its chunks are kept for a while, so they must not be overwritten
  * @param options.where the tarball's name, for errors
  * @param visit size is in bytes; what it leaves of the body is skipped
  * @returns the prefix that was cut off, or undefined if there is no storage tree

@@ -20,8 +20,6 @@ import { DrydockError } from "../errors.ts";
 import { type Digest, hexOf, isDigest, parseDigest } from "./digest.ts";
 import { isRepositoryName, isTag } from "./reference.ts";
 
-export { isRepositoryName, isTag };
-
 /** Where the tree begins, below the storage directory. */
 export const storageRoot = "docker/registry/v2";
 
