@@ -6,16 +6,10 @@
 import type { BundleIndex, BundleRepository } from "../archive/bundle-index.ts";
 import { DrydockError } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
-import type { SeedManifest, SeedRepository, SeedTree } from "./seed-scan.ts";
+import { siteName } from "./content.ts";
+import type { SeedManifest, SeedRepository, SeedScan, SeedTree } from "./seed-scan.ts";
 
-export interface SeedContent {
-  /** of `blobs` together */
-  unpackedBytes: number;
-  /** those that are used, in the tarball's order */
-  blobs: { digest: Digest; size: number }[];
-  repositories: Record<string, BundleRepository>;
-  leftOut: BundleIndex["leftOut"];
-}
+export type SeedContent = Pick<SeedScan, "unpackedBytes" | "blobs" | "repositories" | "leftOut" | "names">;
 
 type LeftOut = BundleIndex["leftOut"];
 
@@ -34,7 +28,20 @@ export function seedContent(tree: SeedTree): SeedContent {
     .map(([digest, size]) => ({ digest, size }));
   leaveOrphans(tree, used, leftOut);
   leaveStrays(tree, leftOut);
-  return { unpackedBytes: sumOf(blobs.map(({ size }) => size)), blobs, repositories, leftOut };
+  const names = namesOf(tree, repositories);
+  return { unpackedBytes: sumOf(blobs.map(({ size }) => size)), blobs, repositories, leftOut, names };
+}
+
+/** What an OCI image index lists: each tag's image, with its media type. */
+function namesOf(tree: SeedTree, repositories: SeedContent["repositories"]): SeedContent["names"] {
+  return Object.entries(repositories).flatMap(([repository, { tags }]) =>
+    Object.entries(tags).flatMap(([tag, digest]) => {
+      const manifest = tree.manifests.get(digest);
+      if (manifest === undefined || "unusable" in manifest) return [];
+      const name = siteName(repository, tag, digest);
+      return [{ mediaType: manifest.mediaType, digest, size: tree.blobs.get(digest) ?? 0, name }];
+    }),
+  );
 }
 
 class RepositoryReader {

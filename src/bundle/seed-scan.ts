@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import type { BundleIndex, BundleRepository } from "../archive/bundle-index.ts";
+import type { ImageName } from "../archive/oci-layout.ts";
 import { DrydockError } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { largestManifest, parseImageManifest } from "../oci/image-manifest.ts";
@@ -30,11 +31,14 @@ export interface SeedScan {
   blobs: { digest: Digest; size: number }[];
   repositories: Record<string, BundleRepository>;
   leftOut: BundleIndex["leftOut"];
+  /** what each tag names */
+  names: ImageName[];
 }
 
 /** As much of an image manifest as the scan needs: a seed can hold many. */
 export interface SeedManifest {
   kind: "image" | "index" | "schema1";
+  mediaType: string;
   children: { digest: Digest; platform: string | undefined }[];
   /** config and layers; foreign: it may be missing, since it says where else it is */
   blobs: { digest: Digest; foreign: boolean }[];
@@ -184,7 +188,7 @@ function keepManifest(tree: SeedTree, digest: Digest, bytes: Buffer): void {
     }));
     const blobs = manifest.blobs.map((blob) => ({ digest: blob.digest, foreign: blob.urls !== undefined }));
     for (const layer of manifest.fsLayers) blobs.push({ digest: layer, foreign: false });
-    tree.manifests.set(digest, { kind, children, blobs });
+    tree.manifests.set(digest, { kind, mediaType: manifest.mediaType, children, blobs });
   } catch (error) {
     if (!(error instanceof DrydockError)) throw error;
     // Whether it matters is seen later: nothing says yet that it is meant as an image manifest.

@@ -102,7 +102,7 @@ interface SeedFile {
 }
 
 function contentOf(scan: SeedScan, seed: SeedFile): Content {
-  const { sha256, size, compression, blobs, repositories, leftOut } = scan;
+  const { sha256, size, compression, blobs, repositories, leftOut, names } = scan;
   const packed = (seed.keep ?? (scan.unpackedBytes / size > packedFrom ? "packed" : "unpacked")) === "packed";
   const digest: Digest = `sha256:${sha256}`;
   return {
@@ -111,6 +111,8 @@ function contentOf(scan: SeedScan, seed: SeedFile): Content {
     repositories,
     seed: { sha256, size, source: seed.source, ...(packed ? { packed: { compression, blobs } } : {}) },
     leftOut,
+    // Of a packed seed no blob stands in the archive under its own name.
+    names: packed ? [] : names,
     async fill(sink) {
       await checkUnchanged(seed);
       if (!packed) await fillUnpacked(sink, scan, seed);
