@@ -11,6 +11,13 @@ import { acceptedManifests, bareMediaType, manifestKind } from "./media-types.ts
 import { formatReference, type Reference, type RepositoryReference } from "./reference.ts";
 import { type AuthTarget, RegistryAuth, refused } from "./registry-auth.ts";
 import {
+  bareRepository,
+  errorsOf,
+  noRepository,
+  notInRepository,
+  unexpectedStatus,
+} from "./registry-errors.ts";
+import {
   brokenOff,
   type HttpResponse,
   RegistryTransport,
@@ -44,7 +51,6 @@ interface Ask {
 }
 
 const mostRedirects = 8;
-const largestErrorBody = 64 * 1024;
 
 export class RegistryClient {
   readonly #transport: RegistryTransport;
@@ -78,7 +84,7 @@ export class RegistryClient {
     return await this.#manifest(
       repository,
       digest,
-      formatReference({ ...nameOf(repository), digest }),
+      formatReference({ ...bareRepository(repository), digest }),
       signal,
     );
   }
@@ -94,7 +100,7 @@ export class RegistryClient {
     descriptor: Pick<Descriptor, "digest" | "size">,
     signal?: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array>> {
-    const what = `blob ${formatReference({ ...nameOf(repository), digest: descriptor.digest })}`;
+    const what = `blob ${formatReference({ ...bareRepository(repository), digest: descriptor.digest })}`;
     const { response, url } = await this.#ask(repository, `blobs/${descriptor.digest}`, what, { signal });
     if (response.statusCode !== 200) throw await this.#failure(response, url, repository, what);
     const announced = response.headers["content-length"];
@@ -111,7 +117,7 @@ export class RegistryClient {
   /** A config, whole and verified. @throws as blob, and DrydockError "integrity" if it is not what the descriptor says. */
   async smallBlob(repository: RepositoryReference, descriptor: Descriptor): Promise<Buffer> {
     const { digest, size } = descriptor;
-    const what = `blob ${formatReference({ ...nameOf(repository), digest })}`;
+    const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
     if (size > largestManifest) {
       throw new DrydockError(
         "upstream",
@@ -132,7 +138,7 @@ export class RegistryClient {
 
   /** Whether the registry has the blob. @throws DrydockError "upstream" if it does not say. */
   async hasBlob(repository: RepositoryReference, digest: Digest, signal?: AbortSignal): Promise<boolean> {
-    const what = `blob ${formatReference({ ...nameOf(repository), digest })}`;
+    const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
     const { response, url } = await this.#ask(repository, `blobs/${digest}`, what, {
       method: "HEAD",
       signal,
@@ -235,42 +241,16 @@ export class RegistryClient {
     what: string,
     name?: string,
   ): Promise<DrydockError> {
+    const { host, origin, credential } = this.#target(repository);
     const { statusCode } = response;
-    const { host, credential } = this.#target(repository);
     const said = await errorsOf(response, url, what);
-    if (statusCode === 401 || statusCode === 403)
+    // Elsewhere (a storage server that it redirects to) no credentials were sent.
+    if ([401, 403].includes(statusCode) && url.origin === origin.origin) {
       return refused(host, what, statusCode, credential !== undefined);
-    if (statusCode !== 404) {
-      const hint =
-        statusCode === 400 && url.protocol === "http:"
-          ? `Does ${url.host} want TLS? Then leave out --plain-http.`
-          : undefined;
-      return new DrydockError("upstream", `read ${what}: ${url.host} answers ${statusCode}${said.text}`, {
-        hint,
-      });
     }
-    const known = !said.codes.includes("NAME_UNKNOWN") && (await this.#hasTags(repository, what));
-    if (!known) {
-      return new DrydockError(
-        "upstream",
-        `read ${what}: ${host} has no repository ${JSON.stringify(repository.repository)}`,
-        {
-          hint: `Check the name's spelling; if it is private, log in with: docker login ${host}`,
-        },
-      );
-    }
-    const kind = name === undefined ? "blob" : name.includes(":") ? "digest" : "tag";
-    const missing = kind === "tag" ? ` ${JSON.stringify(name)}` : "";
-    return new DrydockError(
-      "upstream",
-      `read ${what}: the repository is there, but has no such ${kind}${missing}`,
-      {
-        hint:
-          kind === "tag"
-            ? `See which there are: skopeo list-tags docker://${formatReference(nameOf(repository))}`
-            : undefined,
-      },
-    );
+    if (statusCode !== 404) return unexpectedStatus(statusCode, said, url, what);
+    const exists = !said.codes.includes("NAME_UNKNOWN") && (await this.#hasTags(repository, what));
+    return exists ? notInRepository(repository, name, what) : noRepository(repository, host, what);
   }
 
   /** Whether the repository is there. It is only for a better error, so a registry that does not tell is believed. */
@@ -299,35 +279,12 @@ async function* contentOf(
   }
 }
 
-/** The registry's own words (OCI distribution specification, "Error Codes"), for people: short, without controls. */
-async function errorsOf(
-  response: HttpResponse,
-  url: URL,
-  what: string,
-): Promise<{ codes: string[]; text: string }> {
-  try {
-    const body = await readBody(response, url, what, largestErrorBody);
-    const { errors } = JSON.parse(body.toString("utf8")) as {
-      errors: { code?: unknown; message?: unknown }[];
-    };
-    const codes = errors.map(({ code }) => String(code));
-    const text = errors.map(({ code, message }) => `${code}: ${message}`).join("; ");
-    return { codes, text: ` (${text.replace(/\p{Cc}/gu, " ").slice(0, 200)})` };
-  } catch {
-    return { codes: [], text: "" };
-  }
-}
-
 /** Lets go of an answer's body: the connection is used again if little is left of it, else it is closed. */
 function discard(response: HttpResponse): void {
-  response.body.dump({ limit: largestErrorBody }).catch(() => {});
+  response.body.dump({ limit: 64 * 1024 }).catch(() => {});
 }
 
 function headerOf(response: HttpResponse, name: string): string | undefined {
   const value = response.headers[name];
   return Array.isArray(value) ? value[0] : value;
-}
-
-function nameOf({ registry, repository }: RepositoryReference): RepositoryReference {
-  return { registry, repository };
 }

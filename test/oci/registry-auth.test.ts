@@ -226,6 +226,22 @@ test("a registry with a challenge that nobody can answer", async () => {
   }
 });
 
+test("requests side by side whose token has ended share the next one", async () => {
+  const refusedTokens = new Set<string>();
+  const forgetful = await startServer((request, response) => {
+    const { authorization = "" } = request.headers;
+    if (authorization !== "" && !refusedTokens.has(authorization)) return void response.end(image.manifest);
+    const challenge = `Bearer realm="http://${tokenHost}/token",service="registry"`;
+    setTimeout(() => response.writeHead(401, { "www-authenticate": challenge }).end(), 20);
+  });
+  stops.push(forgetful.stop);
+  const registry = client(forgetful.host);
+  await registry.resolve(app(forgetful.host));
+  refusedTokens.add(forgetful.asked.at(-1)?.authorization ?? "");
+  await Promise.all(Array.from({ length: 8 }, () => registry.resolve(app(forgetful.host))));
+  assert.equal(asked.length, 2);
+});
+
 test("several challenges in one header: the token is preferred", async () => {
   const challenge = `Basic realm="a, \\"b\\"", Bearer realm="http://${tokenHost}/token",service="registry",scope="x"`;
   const odd = await startServer((request, response) => {
