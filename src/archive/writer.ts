@@ -3,10 +3,11 @@
  * order and side by side, hashed as it arrives. The final name appears by rename when all slots are full.
  */
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, open, rename, stat, statfs, unlink } from "node:fs/promises";
+import { type FileHandle, open, rename, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
+import { type Temporary, temporary } from "../temporary.ts";
 import type { BundleIndex } from "./bundle-index.ts";
 import { blobName, endSize, headerOf, layOut, paddingOf, type Slot, topNames } from "./layout.ts";
 import { type ImageName, ociImageIndex, ociLayoutFile } from "./oci-layout.ts";
@@ -67,6 +68,7 @@ export interface WriterOptions {
 
 export class ArchiveWriter {
   readonly #path: string;
+  readonly #partial: Temporary;
   readonly #handle: FileHandle;
   readonly #plan: ArchivePlan;
   readonly #empty: Map<Digest, Slot>;
@@ -75,6 +77,7 @@ export class ArchiveWriter {
 
   private constructor(path: string, handle: FileHandle, plan: ArchivePlan, options: WriterOptions) {
     this.#path = path;
+    this.#partial = temporary(partialOf(path));
     this.#handle = handle;
     this.#plan = plan;
     this.#options = options;
@@ -163,7 +166,8 @@ export class ArchiveWriter {
       await this.#handle.chmod(this.#options.mode);
       await this.#handle.sync();
       await this.#handle.close();
-      await rename(partialOf(this.#path), this.#path);
+      await rename(this.#partial.path, this.#path);
+      this.#partial.keep();
       const folder = await open(dirname(this.#path), "r");
       await folder.sync().finally(() => folder.close());
     });
@@ -172,7 +176,7 @@ export class ArchiveWriter {
   /** Removes the partial file. */
   async abort(): Promise<void> {
     await this.#handle.close().catch(() => {});
-    await unlink(partialOf(this.#path)).catch(() => {});
+    await this.#partial.remove().catch(() => {});
   }
 
   async #writeAll(chunks: Uint8Array[], position: number): Promise<void> {

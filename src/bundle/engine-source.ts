@@ -3,7 +3,7 @@
  * since the digests of its layers are known only once they are gzipped. Its config stays as it is, and with
  * it the image's id.
  */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { join } from "node:path";
 import type Dockerode from "dockerode";
 import type { BundleBlob } from "../archive/bundle-index.ts";
@@ -12,6 +12,7 @@ import { type Digest, digestOf } from "../oci/digest.ts";
 import { parseImageConfig, platformOf } from "../oci/image-manifest.ts";
 import { dockerConfig, dockerLayer, dockerManifest } from "../oci/media-types.ts";
 import { formatPlatform, matchesPlatform, parsePlatform } from "../oci/platform.ts";
+import { temporary } from "../temporary.ts";
 import { type BlobSink, type Content, siteName } from "./content.ts";
 import { uniqueByDigest } from "./resolve-image.ts";
 import { readSavedImage, readSpooled, type SavedImage } from "./saved-image.ts";
@@ -52,7 +53,7 @@ export async function planEngineImage(
       cause,
     });
   });
-  const dispose = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const { remove: dispose } = temporary(folder);
   try {
     const image = describe(await readSavedImage(archive, folder, where), request, where);
     return { ...contentOf(image, request), fill: (sink) => fillFromSpool(image, sink, where), dispose };

@@ -1,12 +1,13 @@
 /** Seeds as a source of content: from a file or from a URL, carried unpacked or packed. */
 import { randomUUID } from "node:crypto";
 import { createReadStream, type Stats } from "node:fs";
-import { type FileHandle, open, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readStorageTarball } from "../oci/storage-tarball.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
+import { temporary } from "../temporary.ts";
 import type { BlobSink, Content } from "./content.ts";
 import { openDownload, publicUrl } from "./download.ts";
 import { type SeedScan, scanSeed } from "./seed-scan.ts";
@@ -58,8 +59,7 @@ async function planUrl(
   options: { spoolFolder: string; reporter: Reporter },
 ): Promise<Content> {
   const name = publicUrl(url);
-  const file = join(options.spoolFolder, `seed-${randomUUID()}`);
-  const dispose = () => rm(file, { force: true });
+  const { path: file, remove: dispose } = temporary(join(options.spoolFolder, `seed-${randomUUID()}`));
   try {
     const scan = await runStep(
       options.reporter,

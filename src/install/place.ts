@@ -161,7 +161,7 @@ class BlobPlacer {
     await onDisk(this.#incoming, async () => {
       // What an earlier try left there has no final name: nothing knows whether it is whole.
       await rm(this.#incoming, { recursive: true, force: true });
-      await mkdir(this.#incoming, { recursive: true });
+      if (this.#missing.size > 0) await mkdir(this.#incoming, { recursive: true });
     });
   }
 
