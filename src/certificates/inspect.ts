@@ -59,9 +59,10 @@ export function describeCertificate(pem: string): CertificateDescription {
 function alternativeNames(certificate: X509Certificate): { names: string[]; ips: string[] } {
   const names: string[] = [];
   const ips: string[] = [];
-  for (const [, kind, value = ""] of (certificate.subjectAltName ?? "").matchAll(
+  for (const [, kind, raw = ""] of (certificate.subjectAltName ?? "").matchAll(
     /(DNS|IP Address|[A-Za-z ]+):("(?:[^"\\]|\\.)*"|[^,]*)(?:, |$)/g,
   )) {
+    const value = raw.startsWith('"') ? String(JSON.parse(raw)) : raw;
     if (kind === "DNS") names.push(value);
     if (kind === "IP Address") ips.push(value.includes(":") ? shortIPv6(value) : value);
   }
