@@ -2,7 +2,7 @@
  * Private keys under a passphrase: encrypted PKCS#8 (RFC 5958) with PBES2 (RFC 8018): PBKDF2 with
  * HMAC-SHA-256 and 600,000 rounds, AES-256-CBC. OpenSSL and Node read it as it is.
  *
- * Node's own export uses 2,048 rounds, and forge's derivation is plain JavaScript and takes minutes at
+ * Node's own export uses 2,048 rounds, and forge's derivation is plain JavaScript, far too slow for
  * this count. So the derivation and the cipher are node:crypto's, and forge writes the envelope.
  */
 import { createCipheriv, createPrivateKey, pbkdf2, randomBytes } from "node:crypto";
@@ -14,7 +14,7 @@ import { derOf } from "./x509.ts";
 
 const { asn1 } = forge;
 
-/** OWASP's figure for PBKDF2 with HMAC-SHA-256. About 0.2 s. */
+/** OWASP's figure for PBKDF2 with HMAC-SHA-256. About 0.15 s. */
 const rounds = 600_000;
 
 const oid = {
