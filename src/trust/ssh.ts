@@ -174,7 +174,8 @@ function classify(
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
     return new ClientFailure("unreachable", `${JSON.stringify(config.host)} does not resolve here (${code})`);
   }
-  if (error.level === "client-socket" || code !== undefined) {
+  // "protocol" is what ssh2 calls a peer that hangs up, or says something else than SSH.
+  if (error.level === "client-socket" || error.level === "protocol" || code !== undefined) {
     return new ClientFailure("unreachable", `connect to ${target}: ${error.message}`);
   }
   return new ClientFailure("failed", `talk SSH to ${target}: ${error.message}`);

@@ -55,7 +55,7 @@ export async function startSshd(options: SshdOptions): Promise<TestSshd> {
   await mkdir(etcDocker, { recursive: true, mode: 0o755 });
   await mkdir("/etc/docker", { recursive: true, mode: 0o755 }); // the place to mount it on
   await writeUnlessThere(hosts, "127.0.0.1 localhost\n::1 localhost\n");
-  await writeFile(join(folder, "authorized_keys"), `${options.authorizedKey.trim()}\n`);
+  await writeFile(join(folder, "run/authorized_keys"), `${options.authorizedKey.trim()}\n`);
   const hostKey = await makeHostKey(folder);
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (options.netns === undefined ? await freePort(address) : 22);
@@ -100,7 +100,7 @@ function configuration(options: SshdOptions, address: string, port: number, fold
     ...(options.extraConfig ?? []),
     `ListenAddress ${address.includes(":") ? `[${address}]` : address}:${port}`,
     `HostKey ${folder}/host_ed25519`,
-    `AuthorizedKeysFile ${folder}/authorized_keys`,
+    "AuthorizedKeysFile /run/authorized_keys", // sshd reads it as the user who logs in,
     "PidFile none",
     "StrictModes no",
     "UsePAM no",

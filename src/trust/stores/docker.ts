@@ -66,7 +66,7 @@ const script = [
   "  if [ -f $f ]; then mode=$(ls -ldn $f); fi;",
   '  case "$mode" in -rw-r--r--*) [ "$(owner $f)" = 0 ] && [ "$(cat $f)" = "$pem" ] && continue;; esac;',
   '  temporary="$temporary $name"; t=$base/$name/.ca.crt.$$; rm -f $t;',
-  '  said=$({ set -C; echo "$pem" >$t && chmod 0644 $t; } 2>&1) || problem "write $f:" "$said";',
+  '  said=$({ set -C; echo "$pem" | cat >$t && chmod 0644 $t; } 2>&1) || problem "write $f:" "$said";',
   "  sync $t 2>/dev/null || sync;",
   "done;",
   "for name in $temporary; do f=$base/$name/ca.crt;",

@@ -1,0 +1,217 @@
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
+import { type Client, ClientFailure } from "../../src/trust/client.ts";
+import { readKnownHosts } from "../../src/trust/known-hosts.ts";
+import { type Connection, type ConnectOptions, connect } from "../../src/trust/ssh.ts";
+import { freePort, makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
+
+const run = promisify(execFile);
+let folder: string;
+let sshd: TestSshd;
+let knownHostsFile: string;
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), "drydock-ssh-"));
+  knownHostsFile = join(folder, "known_hosts");
+  const authorizedKey = await makeKey(join(folder, "id"));
+  await makeKey(join(folder, "stranger"));
+  await run("cp", [join(folder, "id"), join(folder, "locked")]);
+  await run("ssh-keygen", ["-q", "-p", "-N", "canary-passphrase", "-f", join(folder, "locked")]);
+  await run("ssh-keygen", ["-q", "-t", "rsa", "-N", "", "-f", join(folder, "host_rsa")]);
+  const extraConfig = [`HostKey ${folder}/host_rsa`];
+  sshd = await startSshd({ folder: join(folder, "host"), authorizedKey, extraConfig });
+  await writeFile(knownHostsFile, `${sshd.hostKeyLine}\n`);
+});
+after(async () => {
+  await sshd.stop();
+  await rm(folder, { recursive: true });
+});
+
+function client(changes: Partial<Client> = {}): Client {
+  const keyFile = join(folder, "id");
+  return {
+    name: "host",
+    host: "127.0.0.1",
+    port: sshd.port,
+    user: "root",
+    keyFile,
+    where: "hosts.ini:1",
+    ...changes,
+  };
+}
+
+function withoutKey(): Client {
+  const { keyFile: _, ...rest } = client();
+  return rest;
+}
+
+async function open(
+  who: Client,
+  options: Partial<ConnectOptions> & { file?: string } = {},
+): Promise<Connection> {
+  const { file = knownHostsFile, ...rest } = options;
+  const knownHosts = await readKnownHosts(file);
+  return await connect(who, { knownHosts, acceptNewHostKeys: false, timeoutMs: 10_000, agent: "", ...rest });
+}
+
+async function failure(promise: Promise<Connection>): Promise<ClientFailure> {
+  const error: unknown = await promise.then(
+    (connection) => {
+      connection.close();
+      assert.fail("connected");
+    },
+    (error: unknown) => error,
+  );
+  assert.ok(error instanceof ClientFailure, String(error));
+  return error;
+}
+
+async function fingerprintOf(publicKeyFile: string): Promise<string> {
+  return (await run("ssh-keygen", ["-l", "-f", publicKeyFile])).stdout.split(" ")[1] ?? "none";
+}
+
+describe("a connection", () => {
+  it("logs in with a key file, and runs commands", async () => {
+    const connection = await open(client());
+    try {
+      const result = await connection.exec("cat; echo oops >&2; exit 3", "given");
+      assert.deepEqual(result, { code: 3, signal: undefined, stdout: "given", stderr: "oops\n" });
+      const killed = await connection.exec("kill -9 $$");
+      assert.deepEqual([killed.code, killed.signal], [null, "SIGKILL"]);
+    } finally {
+      connection.close();
+    }
+  });
+
+  it("bounds what it keeps of a command's output, and of its time", async () => {
+    const connection = await open(client(), { timeoutMs: 2000 });
+    const { stdout, code } = await connection.exec("head -c 9000000 /dev/zero");
+    assert.deepEqual([stdout.length, code], [64 * 1024, 0]);
+    await assert.rejects(connection.exec("sleep 30"), /did not end within 2 s/);
+    await assert.rejects(connection.exec("true"), /the connection broke/);
+  });
+
+  it("logs in with an agent, which it doesn't forward", async () => {
+    const socket = join(folder, "agent");
+    const agent = spawn("ssh-agent", ["-D", "-a", socket], { stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      await once(agent.stdout, "data");
+      await run("ssh-add", ["-q", join(folder, "id")], { env: { ...process.env, SSH_AUTH_SOCK: socket } });
+      for (const who of [withoutKey(), client({ keyFile: join(folder, "locked") })]) {
+        const connection = await open(who, { agent: socket });
+        assert.equal((await connection.exec("echo agent=$SSH_AUTH_SOCK")).stdout, "agent=\n");
+        connection.close();
+      }
+    } finally {
+      agent.kill();
+      await once(agent, "exit");
+    }
+  });
+
+  it("asks for the kind of host key that is known, where the host has several", async () => {
+    const rsa = (await readFile(join(folder, "host_rsa.pub"), "utf8")).trim();
+    const file = join(folder, "known_rsa");
+    await writeFile(file, `[127.0.0.1]:${sshd.port} ${rsa}\n`);
+    (await open(client(), { file })).close();
+  });
+
+  it("finds a hashed name", async () => {
+    const file = join(folder, "known_hashed");
+    await writeFile(file, `${sshd.hostKeyLine}\n`);
+    await run("ssh-keygen", ["-q", "-H", "-f", file]);
+    (await open(client(), { file })).close();
+  });
+
+  it("to an unknown host is refused, with its fingerprint and the way on; or accepted and recorded", async () => {
+    const file = join(folder, "known_none");
+    const error = await failure(open(client(), { file }));
+    assert.equal(error.status, "refused");
+    const fingerprint = await fingerprintOf(join(folder, "host/host_ed25519.pub"));
+    assert.ok(error.message.includes(fingerprint), error.message);
+    assert.match(
+      error.hint ?? "",
+      new RegExp(`ssh-keyscan -p ${sshd.port} 127.0.0.1 >> '${file}'.*--accept-new-host-keys`),
+    );
+
+    (await open(client(), { file, acceptNewHostKeys: true })).close();
+    assert.equal((await readFile(file, "utf8")).split(" ").slice(0, 3).join(" ").trim(), sshd.hostKeyLine);
+    (await open(client(), { file })).close();
+  });
+
+  it("to a host whose key has changed is refused, also where new ones are accepted", async () => {
+    const other = (await readFile(join(folder, "stranger.pub"), "utf8")).trim();
+    const file = join(folder, "known_changed");
+    await writeFile(file, `[127.0.0.1]:${sshd.port} ${other}\n`);
+    const error = await failure(open(client(), { file, acceptNewHostKeys: true }));
+    assert.equal(error.status, "refused");
+    assert.match(error.message, /host key has changed/);
+    assert.ok(error.message.includes(await fingerprintOf(join(folder, "stranger.pub"))));
+    assert.match(error.hint ?? "", /ssh-keygen -R '\[127\.0\.0\.1\]:\d+'/);
+    assert.equal(await readFile(file, "utf8"), `[127.0.0.1]:${sshd.port} ${other}\n`);
+  });
+
+  it("to a host whose key is revoked is refused, also where it is known as well", async () => {
+    const file = join(folder, "known_revoked");
+    await writeFile(
+      file,
+      `${sshd.hostKeyLine}\n@revoked * ${sshd.hostKeyLine.split(" ").slice(1).join(" ")}\n`,
+    );
+    assert.match((await failure(open(client(), { file, acceptNewHostKeys: true }))).message, /is revoked/);
+  });
+
+  it("is refused where the key is not authorized, and the key is in no output", async () => {
+    const error = await failure(open(client({ keyFile: join(folder, "stranger") })));
+    assert.equal(error.status, "refused");
+    assert.match(error.message, /login as "root" with the key was refused/);
+    const secret = (await readFile(join(folder, "stranger"), "utf8")).split("\n")[2] ?? "none";
+    assert.ok(!`${error.stack}${error.hint}${JSON.stringify(error)}`.includes(secret));
+  });
+
+  it("with a key that has a passphrase asks for an agent", async () => {
+    const error = await failure(open(client({ keyFile: join(folder, "locked") })));
+    assert.equal(error.status, "refused");
+    assert.match(error.message, /has a passphrase/);
+    assert.match(error.hint ?? "", /ssh-add/);
+  });
+
+  it("without key and agent says so", async () => {
+    assert.match((await failure(open(withoutKey()))).message, /no key for it, and no agent/);
+    const error = await failure(open(withoutKey(), { agent: join(folder, "no-agent") }));
+    assert.match(error.message, /the agent's keys was refused \(agent: /);
+  });
+
+  it("to a closed port, or an unknown name, is unreachable", async () => {
+    const closed = await failure(open(client({ port: await freePort() })));
+    assert.equal(closed.status, "unreachable");
+    assert.match(closed.message, /ECONNREFUSED/);
+    const unknown = await failure(open(client({ host: "no-such-host.invalid" })));
+    assert.equal(unknown.status, "unreachable");
+    assert.match(unknown.message, /"no-such-host.invalid" does not resolve here/);
+  });
+
+  it("to a host that says nothing, or hangs up, is unreachable in time", async () => {
+    for (const [hangUp, message] of [
+      [false, /no answer from 127\.0\.0\.1:\d+ within 0\.3 s/],
+      [true, /127\.0\.0\.1:\d+: Connection lost/],
+    ] as const) {
+      const fake = createServer((socket) => {
+        socket.on("error", () => undefined);
+        if (hangUp) socket.end();
+      }).listen(0, "127.0.0.1");
+      await once(fake, "listening");
+      const address = fake.address();
+      assert.ok(address !== null && typeof address === "object");
+      const error = await failure(open(client({ port: address.port }), { timeoutMs: 300 })).finally(() =>
+        fake.close(),
+      );
+      assert.deepEqual([error.status, message.test(error.message)], ["unreachable", true], error.message);
+    }
+  });
+});
