@@ -1,0 +1,96 @@
+/**
+ * `npm run bench`: how long drydock takes, beside a plain copy and the ways that it replaces. The ways take
+ * turns, so that a machine that grows slower is slow for all of them. It never fails for being slow.
+ */
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { atEnd } from "../lab/at-end.ts";
+import { Fixtures } from "./fixtures.ts";
+import { checkRoom, describeMachine } from "./machine.ts";
+import { type BenchOptions, readOptions, usage } from "./options.ts";
+import { figuresOf, heading, type Row, table, verdictLines, verdicts } from "./report.ts";
+import { type Way, ways } from "./ways.ts";
+
+const slowRuns = 3;
+
+async function bench(options: BenchOptions, chosen: Way[]): Promise<void> {
+  await mkdir(options.folder, { recursive: true });
+  await checkRoom(options.folder, options.size);
+  const machine = await describeMachine(options.folder);
+  const parts = new AsyncDisposableStack();
+  let stopping: Promise<void> | undefined;
+  const stop = () => {
+    stopping ??= parts.disposeAsync();
+    return stopping;
+  };
+  const forget = atEnd(stop);
+  try {
+    tell("making the content");
+    const folder = await mkdtemp(join(options.folder, "drydock-bench-"));
+    parts.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
+    const fixtures = await Fixtures.make(folder, options);
+    parts.defer(() => fixtures.stop());
+    const rows = await measureAll(fixtures, chosen, options.runs);
+    const figures = figuresOf(rows, await fixtures.bundle());
+    const reached = verdicts(figures);
+    const text = `${heading(options, machine)}\n\n${table(figures)}\n\n${verdictLines(reached)}`;
+    console.log(options.json ? JSON.stringify({ machine, figures, goals: reached }, null, 1) : text);
+  } finally {
+    forget();
+    await stop();
+  }
+}
+
+async function measureAll(fixtures: Fixtures, chosen: Way[], runs: number): Promise<Row[]> {
+  for (const { title, needs } of chosen) {
+    if (needs === undefined) continue;
+    tell(`making what is read by: ${title}`);
+    await needs(fixtures);
+  }
+  const rows = chosen.map((way) => ({ name: way.name, title: way.title, runs: [], way })) as (Row & {
+    way: Way;
+  })[];
+  for (let round = 1; round <= runs; round++) {
+    for (const { way, title, runs: done } of rows) {
+      if (way.slow && round > slowRuns) continue;
+      const one = await way.run(fixtures);
+      done.push(one);
+      tell(
+        `run ${round} of ${way.slow ? Math.min(runs, slowRuns) : runs}: ${title}: ${one.seconds.toFixed(2)} s`,
+      );
+    }
+  }
+  return rows;
+}
+
+/** cp is always among them: all others are compared to it. @throws Error for a name that is none */
+function choose(only: string[]): Way[] {
+  const unknown = only.find((name) => !ways.some((way) => way.name === name));
+  if (unknown !== undefined)
+    throw new Error(`--only ${unknown}: wanted one of ${ways.map(({ name }) => name).join(", ")}`);
+  return only.length === 0 ? ways : ways.filter(({ name }) => name === "cp" || only.includes(name));
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+// What is stopped by a signal fails: that is then no news.
+let interrupted = false;
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.once(signal, () => {
+    interrupted = true;
+  });
+try {
+  const options = readOptions(process.argv.slice(2));
+  if (options === "help") console.log(usage);
+  else {
+    const chosen = choose(options.only);
+    await bench(options, chosen);
+  }
+} catch (error) {
+  if (!interrupted) {
+    tell(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  }
+}
