@@ -32,5 +32,11 @@ export function temporary(path: string): Temporary {
 }
 
 function removeAll(): void {
-  for (const path of alive) rmSync(path, { recursive: true, force: true });
+  for (const path of alive) {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch {
+      // One that cannot be removed must not keep the others, or change how the process ends.
+    }
+  }
 }

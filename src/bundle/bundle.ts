@@ -196,8 +196,24 @@ async function write(
   });
 }
 
-/** All sources at once; waits for each to end before the first error is thrown. */
+/** All sources at once. The first error stops the others, and is thrown when all have ended. */
 async function fillAll(contents: Content[], sink: BlobSink): Promise<void> {
-  const results = await Promise.allSettled(contents.map((content) => content.fill(sink)));
-  for (const result of results) if (result.status === "rejected") throw result.reason;
+  const failures: unknown[] = [];
+  const check = () => {
+    if (failures.length > 0) throw failures[0];
+  };
+  async function* untilFailure(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    check();
+    for await (const chunk of source) {
+      check();
+      yield chunk;
+    }
+  }
+  const stoppable: BlobSink = {
+    wants: (digest) => sink.wants(digest),
+    write: (digest, source, where) => sink.write(digest, untilFailure(source), where),
+  };
+  const fill = (content: Content) => content.fill(stoppable).catch((error: unknown) => failures.push(error));
+  await Promise.all(contents.map(fill));
+  check();
 }

@@ -1,7 +1,6 @@
 /** The files that `files:` names, as content of a bundle. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
 import { DrydockError, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Content } from "./content.ts";
@@ -9,18 +8,10 @@ import type { ManifestCarriedFile } from "./manifest-files.ts";
 
 const bufferSize = 1024 * 1024;
 
-/** Reads each file once, for its digest. @throws DrydockError "input" if one cannot be read. */
+/** Reads each file once, for digest and size. @throws DrydockError "input" if one cannot be read. */
 export async function planFiles(files: ManifestCarriedFile[]): Promise<Content> {
   const planned: { name: string; path: string; digest: Digest; size: number }[] = [];
-  for (const { name, path } of files) {
-    try {
-      planned.push({ name, path, digest: await digestOfFile(path), size: (await stat(path)).size });
-    } catch (error) {
-      throw new DrydockError("input", `read file ${JSON.stringify(path)}: ${errorText(error)}`, {
-        cause: error,
-      });
-    }
-  }
+  for (const { name, path } of files) planned.push({ name, path, ...(await measure(path)) });
   return {
     name: "files",
     blobs: planned.map(({ digest, size }) => ({ digest, size, role: "file" })),
@@ -32,12 +23,22 @@ export async function planFiles(files: ManifestCarriedFile[]): Promise<Content> 
   };
 }
 
-function readFile(path: string): AsyncIterable<Uint8Array> {
-  return createReadStream(path, { highWaterMark: bufferSize });
+async function* readFile(path: string): AsyncGenerator<Uint8Array, void> {
+  try {
+    yield* createReadStream(path, { highWaterMark: bufferSize });
+  } catch (error) {
+    throw new DrydockError("input", `read file ${JSON.stringify(path)}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
 }
 
-async function digestOfFile(path: string): Promise<Digest> {
+async function measure(path: string): Promise<{ digest: Digest; size: number }> {
   const hash = createHash("sha256");
-  for await (const chunk of readFile(path)) hash.update(chunk);
-  return `sha256:${hash.digest("hex")}`;
+  let size = 0;
+  for await (const chunk of readFile(path)) {
+    hash.update(chunk);
+    size += chunk.length;
+  }
+  return { digest: `sha256:${hash.digest("hex")}`, size };
 }

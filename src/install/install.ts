@@ -64,16 +64,15 @@ export interface InstallResult {
 export async function install(options: InstallOptions, reporter: Reporter): Promise<InstallResult> {
   const layout = await findSite(options.site);
   const lock = await lockSite(layout.root);
-  const bundle = await runStep(
-    reporter,
-    "open",
-    async () => openBundle(await openSource(options.bundle), options.digest),
-    ({ index }) => `${index.name}, release ${index.release}`,
-  );
   try {
-    return await installBundle(bundle, layout, options, reporter);
+    const bundle = await runStep(
+      reporter,
+      "open",
+      async () => openBundle(await openSource(options.bundle), options.digest),
+      ({ index }) => `${index.name}, release ${index.release}`,
+    );
+    return await installBundle(bundle, layout, options, reporter).finally(() => bundle.close());
   } finally {
-    await bundle.close();
     await lock.release();
   }
 }

@@ -81,7 +81,13 @@ async function moveTag({ path, digest }: Link, layout: SiteLayout): Promise<void
   await writeDurably(full, linkContent(digest));
 }
 
+/** Begins no more work after the first error, which is thrown when all that was begun has ended. */
 async function each<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
   const limit = pLimit(parallel);
-  await Promise.all(Array.from(items, (item) => limit(() => work(item))));
+  const failures: unknown[] = [];
+  const one = async (item: T) => {
+    if (failures.length === 0) await work(item).catch((error: unknown) => failures.push(error));
+  };
+  await Promise.all(Array.from(items, (item) => limit(() => one(item))));
+  if (failures.length > 0) throw failures[0];
 }

@@ -7,28 +7,34 @@
  * cache; the folders that got new names are synced together at the end.
  */
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { copyFile, type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
 import { countInodes, storedBlobs } from "../archive/contents.ts";
-import type { Bundle, ReadBlob } from "../archive/reader.ts";
+import type { Bundle } from "../archive/reader.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, hexOf } from "../oci/digest.ts";
 import { blobPath } from "../oci/storage.ts";
 import { readStorageTarball } from "../oci/storage-tarball.ts";
 import type { Step } from "../reporter.ts";
-import { cannotWrite, makeFolderUnsynced, syncFolders } from "../site/durable.ts";
+import { cannotWrite, makeFolder, makeFolderUnsynced, syncFolders } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
 
 /** Four readers and eight fsyncs were the fastest of those measured; the thread pool must have 16. */
 const readers = 4;
 const syncs = 8;
 
+/** A blob's size in bytes, and the paths where it is missing. */
+interface Missing {
+  size: number;
+  paths: string[];
+}
+
 /** What of a bundle is not at the site yet. */
 export interface Placement {
-  /** each blob with the paths where it is missing */
-  missing: Map<Digest, { size: number; paths: string[] }>;
+  missing: Map<Digest, Missing>;
   /** what that will take: bytes, files and folders */
   needed: { blobs: number; bytes: number; inodes: number };
 }
@@ -68,7 +74,8 @@ async function isThere(path: string, size: number): Promise<boolean> {
 
 /**
  * Writes every missing blob to its place.
- * @throws DrydockError "integrity" naming the blob that is damaged, "host" if the disk is full or fails.
+ * @throws DrydockError "integrity" naming the blob that is damaged or that a seed lacks, "host" if the disk
+ *   is full or fails.
  */
 export async function place(
   bundle: Bundle,
@@ -81,18 +88,31 @@ export async function place(
   const writer = new BlobPlacer(placement, layout.incoming, step);
   await writer.begin();
   try {
+    // The pass goes over what comes after the certificates; one of them may be wanted as a file, too.
+    for (const [digest, bytes] of bundle.certificates) await writer.write(digest, once(bytes));
     await bundle.forEachBlob({
       concurrency: readers,
       wants: (blob) => wantedSeed(blob, seeds, placement) !== undefined || placement.missing.has(blob.digest),
       use: async (blob) => {
         const seed = wantedSeed(blob, seeds, placement);
-        if (seed) await unpackSeed(blob, seed, writer);
-        else await writer.write(blob.digest, blob.read());
+        const path = placement.missing.get(blob.digest)?.paths[0];
+        if (path !== undefined) await writer.write(blob.digest, blob.read());
+        if (!seed) return;
+        if (path !== undefined) await writer.named();
+        // The reader's chunks are overwritten by later ones, and the decompressor holds several at a time.
+        const chunks =
+          path === undefined ? copies(blob.read()) : createReadStream(path, { highWaterMark: 1024 * 1024 });
+        await unpackSeed(chunks, seed, writer);
       },
     });
   } finally {
     await writer.end();
   }
+  writer.checkComplete();
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
 }
 
 /** The packed seed that a blob is, if something of it is missing. */
@@ -106,15 +126,25 @@ function wantedSeed(
 }
 
 /** Each inner blob is checked on its own, and the packed seed as a whole by the archive's reader. */
-async function unpackSeed(blob: ReadBlob, seed: BundleSeed, writer: BlobPlacer): Promise<void> {
+async function unpackSeed(
+  chunks: AsyncIterable<Uint8Array>,
+  seed: BundleSeed,
+  writer: BlobPlacer,
+): Promise<void> {
   const compression = seed.packed?.compression ?? "none";
   const inner = new Set(seed.packed?.blobs.map(({ digest }) => digest));
-  // The reader's chunks are overwritten by later ones, and the decompressor holds several at a time.
-  const chunks = copies(blob.read());
-  await readStorageTarball(chunks, { compression, where: seed.source }, async (entry, _size, body) => {
-    if (entry.kind !== "blob" || !inner.has(entry.digest)) return;
-    await writer.write(entry.digest, verified(entry.digest, body, seed.source));
-  });
+  try {
+    await readStorageTarball(chunks, { compression, where: seed.source }, async (entry, _size, body) => {
+      if (entry.kind !== "blob" || !inner.has(entry.digest)) return;
+      await writer.write(entry.digest, verified(entry.digest, body, seed.source));
+    });
+  } catch (error) {
+    // It was a whole tarball when the bundle was made, so it is damaged if it is none now.
+    if (!(error instanceof DrydockError) || error.kind !== "input") throw error;
+    throw new DrydockError("integrity", `blob sha256:${seed.sha256} is damaged: ${error.message}`, {
+      cause: error,
+    });
+  }
 }
 
 async function* copies(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
@@ -161,14 +191,17 @@ class BlobPlacer {
     await onDisk(this.#incoming, async () => {
       // What an earlier try left there has no final name: nothing knows whether it is whole.
       await rm(this.#incoming, { recursive: true, force: true });
-      if (this.#missing.size > 0) await mkdir(this.#incoming, { recursive: true });
+      if (this.#missing.size === 0) return;
+      await makeFolder(dirname(this.#incoming));
+      await mkdir(this.#incoming);
     });
   }
 
   /** Returns when the blob is written; it has its name after end(). Does nothing for a blob that is not missing. */
   async write(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {
     if (this.#failure) throw this.#failure.error;
-    if (!this.#missing.has(digest) || this.#begun.has(digest)) return;
+    const wanted = this.#missing.get(digest);
+    if (!wanted || this.#begun.has(digest)) return;
     this.#begun.add(digest);
     const temporary = join(this.#incoming, hexOf(digest));
     const file = await onDisk(temporary, () => open(temporary, "wx", 0o644));
@@ -183,15 +216,29 @@ class BlobPlacer {
       await file.close();
       throw error;
     }
-    await this.#queue(() => this.#name(file, temporary, this.#missing.get(digest)?.paths ?? []));
+    await this.#queue(() => this.#name(file, temporary, wanted));
+  }
+
+  /** Waits until all that was written has its names. @throws what the first that failed threw. */
+  async named(): Promise<void> {
+    await Promise.all(this.#unsynced);
+    if (this.#failure) throw this.#failure.error;
   }
 
   /** Waits for all syncs. @throws what the first of them threw. */
   async end(): Promise<void> {
     await Promise.all(this.#unsynced);
-    await rm(this.#incoming, { recursive: true, force: true });
+    await onDisk(this.#incoming, () => rm(this.#incoming, { recursive: true, force: true }));
     if (this.#failure) throw this.#failure.error;
     await syncFolders(this.#folders);
+  }
+
+  /** @throws DrydockError "integrity" if a blob never came: a seed lacks what the index says it holds. */
+  checkComplete(): void {
+    for (const digest of this.#missing.keys()) {
+      if (this.#begun.has(digest)) continue;
+      throw new DrydockError("integrity", `read bundle: blob ${digest} is in none of its seeds`);
+    }
   }
 
   /** Waits only while the queue is full. */
@@ -204,27 +251,45 @@ class BlobPlacer {
     if (this.#unsynced.size >= 2 * syncs) await Promise.race(this.#unsynced);
   }
 
-  async #name(file: FileHandle, temporary: string, paths: string[]): Promise<void> {
+  async #name(file: FileHandle, temporary: string, { size, paths }: Missing): Promise<void> {
     await onDisk(temporary, async () => {
       await file.sync().finally(() => file.close());
     });
     const [first, ...others] = paths;
     if (first === undefined) throw new Error(`blob ${temporary} has no place`);
     await makeFolderUnsynced(dirname(first), this.#folders);
-    await onDisk(first, () => rename(temporary, first));
+    await onDisk(first, () => move(temporary, first));
     for (const path of others) {
       await makeFolderUnsynced(dirname(path), this.#folders);
-      await onDisk(path, () => copy(first, path, temporary));
+      await onDisk(path, () => copy(first, path));
+      this.#step.advance(size);
     }
   }
 }
 
-/** Copies a file that was just placed to a second place, under a temporary name first. */
-async function copy(from: string, to: string, temporary: string): Promise<void> {
-  await copyFile(from, temporary);
-  const file = await open(temporary, "r+");
-  await file.sync().finally(() => file.close());
-  await rename(temporary, to);
+/** By rename; by a copy where the storage is a file system of its own and the place is not in it. */
+async function move(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (errorCode(error) !== "EXDEV") throw error;
+    await copy(from, to);
+    await rm(from);
+  }
+}
+
+/** Copies a synced file to another place: under a temporary name beside it, synced, renamed. */
+async function copy(from: string, to: string): Promise<void> {
+  const temporary = join(dirname(to), `.${basename(to)}.incoming`);
+  try {
+    await copyFile(from, temporary);
+    const file = await open(temporary, "r+");
+    await file.sync().finally(() => file.close());
+    await rename(temporary, to);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw error;
+  }
 }
 
 async function writeAt(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {

@@ -85,10 +85,20 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Puts the names in many folders on disk, some at a time: one journal commit then serves several. */
+/**
+ * Puts the names in many folders on disk, some at a time: one journal commit then serves several.
+ * @throws DrydockError "host" naming the folder.
+ */
 export async function syncFolders(paths: Iterable<string>): Promise<void> {
   const limit = pLimit(8);
-  await Promise.all([...paths].map((path) => limit(() => syncFolder(path))));
+  const sync = async (path: string) => {
+    try {
+      await syncFolder(path);
+    } catch (error) {
+      throw cannotWrite(path, error);
+    }
+  };
+  await Promise.all([...paths].map((path) => limit(() => sync(path))));
 }
 
 /** @returns DrydockError "host" that names the path and says what to do */
