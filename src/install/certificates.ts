@@ -2,10 +2,11 @@
  * The site's certificates: what an install will do about them, known before the first write, and the
  * doing. A site that has some keeps them while they cover its addresses, so that clients keep trusting.
  */
-import { createPublicKey, X509Certificate } from "node:crypto";
+import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Bundle } from "../archive/reader.ts";
-import { checkCertificates } from "../certificates/inspect.ts";
+import { checkCertificates, readCertificate } from "../certificates/inspect.ts";
 import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
 import { decryptKey } from "../certificates/secret.ts";
 import { createSitePair, issueServer } from "../certificates/server.ts";
@@ -45,28 +46,27 @@ export async function planCertificates(
 ): Promise<CertificatePlan> {
   const { index } = bundle;
   const expected = { addresses: index.addresses, now: options.now };
-  const present = await readPair(layout);
+  const there = await readThere(layout);
+  const present = isWhole(there) ? there : undefined;
   const problems = present && checkCertificates(present, expected);
   if (present && problems?.length === 0) return { action: "keep", findings: [], pair: async () => present };
+  const otherAuthority = (what: string): Finding =>
+    finding(
+      `those at the site do not fit (${problems?.[0]?.problem ?? "they are not all there"}), and ${what}, which no client trusts yet`,
+      `Move ${layout.certs} away to do so all the same, and run \`drydock trust\` for every client afterwards.`,
+    );
   if (index.certificates.from === "site")
-    return planSiteCertificates(index.certificates.request, index.addresses, present, options.now);
+    return planSiteCertificates(index, there, otherAuthority, options.now);
 
   const carried = await carriedPair(bundle, options.askPassphrase);
-  const findings: Finding[] = checkCertificates(carried, expected).map(({ problem, hint }) => ({
-    check: "certificates",
-    level: "error",
-    text: problem,
-    ...(hint === undefined ? {} : { hint }),
-  }));
-  if (present && !sameAuthority(present.ca, carried.ca)) {
-    findings.push({
-      check: "certificates",
-      level: "error",
-      text: `those at the site do not fit (${problems?.[0]?.problem}), and the bundle's come from another CA, which no client trusts yet`,
-      hint: `Move ${layout.certs} away to take the bundle's, and run \`drydock trust\` for every client afterwards.`,
-    });
-  }
+  const findings = checkCertificates(carried, expected).map(({ problem, hint }) => finding(problem, hint));
+  if (there.ca !== undefined && !sameAuthority(there.ca, carried.ca))
+    findings.push(otherAuthority("the bundle's come from another CA"));
   return { action: "take", findings, pair: async () => carried };
+}
+
+function finding(text: string, hint?: string): Finding {
+  return { check: "certificates", level: "error", text, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** Writes what the plan gives; keys 0600. Writes nothing where all is there. */
@@ -80,25 +80,38 @@ export async function placeCertificates(plan: CertificatePlan, layout: SiteLayou
   await writeDurably(layout.serverCertificate, server);
 }
 
+/** A CA that is there is never replaced unasked: its key here signs again, or the plan says what is in the way. */
 function planSiteCertificates(
-  request: { ca: unknown; server: unknown } | undefined,
-  addresses: string[],
-  present: Pair | undefined,
+  { certificates: { request }, addresses }: BundleIndex,
+  { ca, caKey }: Partial<Pair>,
+  otherAuthority: (what: string) => Finding,
   now: Date,
 ): CertificatePlan {
   const requests = {
     ca: parseCertificateRequest(request?.ca, "the bundle's request for a CA"),
     server: parseCertificateRequest(request?.server, "the bundle's request for a server certificate"),
   };
-  if (present?.caKey !== undefined) {
-    const { ca, caKey } = present;
+  if (ca !== undefined && caKey !== undefined && canSign(ca, caKey, now)) {
     return { action: "renew", findings: [], pair: () => renewed(ca, caKey, requests.server, addresses, now) };
   }
   const pair = async () => {
     const { authority, server } = await createSitePair(requests, addresses, now);
     return { ca: authority.certificate, caKey: authority.key, server: server.certificate, key: server.key };
   };
-  return { action: "make", findings: [], pair };
+  const findings = ca === undefined ? [] : [otherAuthority("new ones would come from a new CA")];
+  return { action: "make", findings, pair };
+}
+
+/** Whether the key is the CA's, and the CA valid. */
+function canSign(ca: string, caKey: string, now: Date): boolean {
+  const certificate = readCertificate(ca, "CA certificate");
+  if (now < certificate.validFromDate || certificate.validToDate <= now) return false;
+  try {
+    return certificate.checkPrivateKey(createPrivateKey(caKey));
+  } catch {
+    // A text that is no key is not the CA's key.
+    return false;
+  }
 }
 
 async function renewed(
@@ -133,15 +146,24 @@ function fits({ server, key }: Pair): boolean {
 }
 
 function sameAuthority(one: string, other: string): boolean {
-  return new X509Certificate(one).fingerprint256 === new X509Certificate(other).fingerprint256;
+  const fingerprint = (pem: string) => readCertificate(pem, "CA certificate").fingerprint256;
+  return fingerprint(one) === fingerprint(other);
 }
 
-async function readPair(layout: SiteLayout): Promise<Pair | undefined> {
+async function readThere(layout: SiteLayout): Promise<Partial<Pair>> {
   const [ca, server, key, caKey] = await Promise.all(
     [layout.caCertificate, layout.serverCertificate, layout.serverKey, layout.caKey].map(readIfThere),
   );
-  if (ca === undefined || server === undefined || key === undefined) return undefined;
-  return { ca, server, key, ...(caKey === undefined ? {} : { caKey }) };
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(server === undefined ? {} : { server }),
+    ...(key === undefined ? {} : { key }),
+    ...(caKey === undefined ? {} : { caKey }),
+  };
+}
+
+function isWhole(pair: Partial<Pair>): pair is Pair {
+  return pair.ca !== undefined && pair.server !== undefined && pair.key !== undefined;
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {
