@@ -169,7 +169,7 @@ async function check(
     layout,
     engine,
     port: index.registry.port,
-    needed: [{ path: layout.storage, ...placement.needed }],
+    needed: placement.spaces,
     certificateFindings: certificates.findings,
   });
   failOnErrors(findings);

@@ -8,8 +8,8 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { copyFile, type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
 import { countInodes, storedBlobs } from "../archive/contents.ts";
@@ -21,6 +21,9 @@ import { readStorageTarball } from "../oci/storage-tarball.ts";
 import type { Step } from "../reporter.ts";
 import { cannotWrite, makeFolder, makeFolderUnsynced, syncFolders } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { planFiles, type ShownFile, showFiles } from "./files.ts";
+import { copy, move } from "./move.ts";
+import type { SpaceNeeded } from "./preflight-site.ts";
 
 /** Four readers and eight fsyncs were the fastest of those measured; the thread pool must have 16. */
 const readers = 4;
@@ -35,8 +38,10 @@ interface Missing {
 /** What of a bundle is not at the site yet. */
 export interface Placement {
   missing: Map<Digest, Missing>;
-  /** what that will take: bytes, files and folders */
-  needed: { blobs: number; bytes: number; inodes: number };
+  /** what that will take */
+  needed: { blobs: number; bytes: number };
+  /** the same by where it goes, since that may be on several file systems */
+  spaces: SpaceNeeded[];
 }
 
 /** Looks what of the bundle is there already. Writes nothing. */
@@ -48,8 +53,9 @@ export async function planPlacement(
   const release = layout.release(bundleDigest);
   const missing: Placement["missing"] = new Map();
   const look = async (digest: Digest, size: number, path: string) => {
-    if (await isThere(path, size)) return;
-    missing.set(digest, { size, paths: [...(missing.get(digest)?.paths ?? []), path] });
+    const paths = missing.get(digest)?.paths ?? [];
+    if (paths.includes(path) || (await isThere(path, size))) return;
+    missing.set(digest, { size, paths: [...paths, path] });
   };
   for (const [digest, size] of storedBlobs(index))
     await look(digest, size, join(layout.storage, blobPath(digest)));
@@ -57,11 +63,25 @@ export async function planPlacement(
     if (role === "registry") await look(digest, size, release.registryBlob(digest));
   }
   const sizes = new Map(index.blobs.map(({ digest, size }) => [digest, size]));
-  for (const { name, digest } of index.files)
-    await look(digest, sizes.get(digest) ?? 0, join(layout.files, name));
+  const files = await planFiles(index.files, layout, release);
+  for (const { digest, staged } of files) await look(digest, sizes.get(digest) ?? 0, staged);
   const bytes = missing.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
-  const inodes = countInodes(missing.values().flatMap(({ paths }) => paths));
-  return { missing, needed: { blobs: missing.size, bytes, inodes } };
+  const folders = [layout.storage, layout.releases, layout.files];
+  const spaces = folders.map((folder) => spaceBelow(folder, missing));
+  return { missing, files, needed: { blobs: missing.size, bytes }, spaces };
+}
+
+function spaceBelow(folder: string, missing: Placement["missing"]): SpaceNeeded {
+  const below = missing
+    .values()
+    .flatMap(({ size, paths }) => paths.map((path) => ({ size, path })))
+    .filter(({ path }) => path.startsWith(`${folder}/`))
+    .toArray();
+  return {
+    path: folder,
+    bytes: below.reduce((sum, { size }) => sum + size, 0),
+    inodes: countInodes(below.map(({ path }) => path)),
+  };
 }
 
 async function isThere(path: string, size: number): Promise<boolean> {
@@ -109,6 +129,8 @@ export async function place(
     await writer.end();
   }
   writer.checkComplete();
+  // Only now is it certain that the bundle is whole: nothing that people see has changed so far.
+  await showFiles(placement.files);
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
@@ -264,31 +286,6 @@ class BlobPlacer {
       await onDisk(path, () => copy(first, path));
       this.#step.advance(size);
     }
-  }
-}
-
-/** By rename; by a copy where the storage is a file system of its own and the place is not in it. */
-async function move(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (errorCode(error) !== "EXDEV") throw error;
-    await copy(from, to);
-    await rm(from);
-  }
-}
-
-/** Copies a synced file to another place: under a temporary name beside it, synced, renamed. */
-async function copy(from: string, to: string): Promise<void> {
-  const temporary = join(dirname(to), `.${basename(to)}.incoming`);
-  try {
-    await copyFile(from, temporary);
-    const file = await open(temporary, "r+");
-    await file.sync().finally(() => file.close());
-    await rename(temporary, to);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {});
-    throw error;
   }
 }
 
