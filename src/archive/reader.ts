@@ -184,7 +184,12 @@ async function* readSlot(
     next = at + chunkSize < length ? start(at + chunkSize) : undefined;
     const body = bytes.subarray(0, Math.max(0, slot.size - at));
     if (!allZero(bytes.subarray(body.length)))
-      throw deviates(source, slot.bodyAt + slot.size, "zeros", "something else");
+      throw deviates(
+        source,
+        slot.bodyAt + slot.size,
+        `zeros after blob ${nameOf(archive, slot)}`,
+        "something else",
+      );
     hash.update(body);
     if (body.length > 0) yield body;
   }

@@ -125,8 +125,14 @@ async function installBundle(
     reporter,
   );
   const { blobs, bytes } = placement.needed;
+  const shown = placement.files.length;
   const changed =
-    blobs > 0 || links.links > 0 || links.tags > 0 || certificates.action !== "keep" || run.changed;
+    blobs > 0 ||
+    shown > 0 ||
+    links.links > 0 ||
+    links.tags > 0 ||
+    certificates.action !== "keep" ||
+    run.changed;
   const recorded = await readRelease(layout, digest);
   if (changed || !recorded) {
     await writeRelease(layout, {

@@ -38,6 +38,8 @@ interface Missing {
 /** What of a bundle is not at the site yet. */
 export interface Placement {
   missing: Map<Digest, Missing>;
+  /** what the manifest's `files:` carried and is not seen at the site yet */
+  files: ShownFile[];
   /** what that will take */
   needed: { blobs: number; bytes: number };
   /** the same by where it goes, since that may be on several file systems */

@@ -12,6 +12,7 @@
  *     release.json                                 the release's record: made last, so it says "complete"
  *     bundle.json                                  the bundle index
  *     registry/blobs/sha256/<hex>                  the registry's own image
+ *     files/<hex>                                  what goes to files/, until all of the bundle is placed
  *
  * The paths below storage/docker are those of src/oci/storage.ts.
  */
@@ -44,6 +45,8 @@ export interface ReleaseLayout {
   /** the folder of the registry image's blobs */
   registryBlobs: string;
   registryBlob(digest: Digest): string;
+  /** one of `files:` on its way: it has no name of its own before all of the bundle is placed */
+  stagedFile(digest: Digest): string;
 }
 
 /** @param root the site's directory; a relative one is taken from the working directory. */
@@ -73,5 +76,6 @@ function releaseLayout(folder: string): ReleaseLayout {
     bundleIndex: join(folder, "bundle.json"),
     registryBlobs,
     registryBlob: (digest) => join(registryBlobs, hexOf(digest)),
+    stagedFile: (digest) => join(folder, "files", hexOf(digest)),
   };
 }
