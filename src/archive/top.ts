@@ -127,7 +127,7 @@ async function readEntry(
   const got = await source.readAt(bodyAt, padded);
   if (got < padded.length) throw truncated(source, `at byte ${bodyAt + got}, inside ${name}`);
   if (!allZero(padded.subarray(header.size)))
-    throw deviates(source, bodyAt + header.size, "zeros", "something else");
+    throw deviates(source, bodyAt + header.size, `zeros after ${name}`, "something else");
   return { bytes: padded.subarray(0, header.size), mtime: header.mtime, end: bodyAt + padded.length };
 }
 
