@@ -64,6 +64,20 @@ export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What the file system said, in words where it is a common one: the path stands before it already. */
+export function fileErrorText(error: unknown): string {
+  return fileErrors.get(errorCode(error) ?? "") ?? errorText(error);
+}
+
+const fileErrors = new Map([
+  ["ENOENT", "there is no such file"],
+  ["ENOTDIR", "what stands before the last slash is no folder"],
+  ["EISDIR", "it is a folder"],
+  ["EACCES", "permission denied"],
+  ["ENOSPC", "the disk is full"],
+  ["EROFS", "its file system is mounted read-only"],
+]);
+
 /** The system's error code ("ENOENT") of anything that was thrown, if it has one. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;

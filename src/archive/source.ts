@@ -7,7 +7,7 @@ import { read } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
 
 export interface ByteSource {
   /** as the user named it, for errors */
@@ -27,15 +27,17 @@ export async function openFile(path: string): Promise<ByteSource> {
   try {
     handle = await open(path, "r");
   } catch (error) {
-    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: ${errorText(error)}`, {
+    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: ${fileErrorText(error)}`, {
       cause: error,
     });
   }
   const stat = await handle.stat();
   if (!stat.isFile()) {
     await handle.close();
-    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: it is not a regular file`, {
-      hint: "To read from a pipe, give - as the bundle.",
+    const isFolder = stat.isDirectory();
+    const what = isFolder ? "a folder" : "not a regular file";
+    throw new DrydockError("input", `open bundle ${JSON.stringify(path)}: it is ${what}`, {
+      hint: isFolder ? "Name the bundle's file in it." : "To read from a pipe, give - as the bundle.",
     });
   }
   const readAt = async (position: number, buffer: Buffer) => {

@@ -131,8 +131,27 @@ async function readEntry(
   return { bytes: padded.subarray(0, header.size), mtime: header.mtime, end: bodyAt + padded.length };
 }
 
+/** Bundles are often compressed for the journey. RFC 1952, 2.3.1; RFC 8878, 3.1.1; xz's and bzip2's own. */
+const unpackers = [
+  { by: "gzip", magic: Buffer.from([0x1f, 0x8b]) },
+  { by: "zstd", magic: Buffer.from([0x28, 0xb5, 0x2f, 0xfd]) },
+  { by: "xz", magic: Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]) },
+  { by: "bzip2", magic: Buffer.from("BZh") },
+];
+
 function notTheEntry(source: ByteSource, at: number, name: string, block: Buffer): DrydockError {
   const found = describeHeader(block);
+  const unpack =
+    at === 0 ? unpackers.find(({ magic }) => block.subarray(0, magic.length).equals(magic)) : undefined;
+  if (unpack !== undefined) {
+    return new DrydockError(
+      "input",
+      `open bundle ${JSON.stringify(source.name)}: it is compressed with ${unpack.by}`,
+      {
+        hint: `Unpack it on the way: ${unpack.by} -dc FILE | drydock install - (or inspect, or verify)`,
+      },
+    );
+  }
   if (at > 0)
     return deviates(
       source,
@@ -144,7 +163,7 @@ function notTheEntry(source: ByteSource, at: number, name: string, block: Buffer
     "integrity",
     `open bundle ${JSON.stringify(source.name)}: it begins with ${found}, wanted entry "${name}"`,
     {
-      hint: "Is this a bundle that drydock made? A compressed one must be unpacked first: zstd -dc FILE | drydock install -",
+      hint: "It is damaged, or no bundle: bundles are made by `drydock bundle`.",
     },
   );
 }

@@ -3,9 +3,9 @@
  * order and side by side, hashed as it arrives. The final name appears by rename when all slots are full.
  */
 import { createHash, type Hash } from "node:crypto";
-import { type FileHandle, open, rename, stat, statfs } from "node:fs/promises";
+import { access, constants, type FileHandle, open, rename, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Temporary, temporary } from "../temporary.ts";
 import type { BundleIndex } from "./bundle-index.ts";
@@ -87,8 +87,8 @@ export class ArchiveWriter {
 
   /**
    * Makes the partial file with everything but the blobs' bytes.
-   * @throws DrydockError "usage" if the path exists and `force` is false; "preflight" if the file system
-   *   has too little space; "input" if the folder cannot be written.
+   * @throws DrydockError "usage" if the path exists and `force` is false, or the folder cannot be written to;
+   *   "preflight" if the file system has too little space.
    */
   static async create(path: string, plan: ArchivePlan, options: WriterOptions): Promise<ArchiveWriter> {
     await checkOutput(path, options.force);
@@ -97,9 +97,7 @@ export class ArchiveWriter {
     try {
       handle = await open(partialOf(path), "w", 0o600);
     } catch (error) {
-      throw new DrydockError("input", `write bundle ${JSON.stringify(path)}: ${errorText(error)}`, {
-        cause: error,
-      });
+      throw cannotWrite(path, error);
     }
     const writer = new ArchiveWriter(path, handle, plan, options);
     try {
@@ -235,28 +233,47 @@ function afterBytes(chunks: Uint8Array[], count: number): Uint8Array[] {
   return rest;
 }
 
-/** @throws DrydockError "usage" if the path exists and `force` is false, "input" if it cannot be a bundle's. */
+/** @throws DrydockError "usage" if the path exists and `force` is false, or cannot be a bundle's. */
 export async function checkOutput(path: string, force: boolean): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
+  const found = await stat(path).catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw cannotWrite(path, error);
+  });
   if (found && !found.isFile()) {
-    throw new DrydockError(
-      "input",
-      `write bundle ${JSON.stringify(path)}: it is there and is no regular file`,
-    );
+    const what = found.isDirectory() ? "a folder" : "no regular file";
+    throw new DrydockError("usage", `write bundle ${JSON.stringify(path)}: it is there, and is ${what}`, {
+      hint: "Name a file with -o.",
+    });
   }
   if (found && !force) {
     throw new DrydockError("usage", `write bundle ${JSON.stringify(path)}: it exists`, {
       hint: "Give --force to replace it, or another name with -o.",
     });
   }
+  // Now, and not after hours of downloads.
+  await access(dirname(path), constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw cannotWrite(path, error);
+  });
+}
+
+function cannotWrite(path: string, cause: unknown): DrydockError {
+  const code = errorCode(cause) ?? "";
+  const reason =
+    code === "ENOENT" ? `there is no folder ${JSON.stringify(dirname(path))}` : fileErrorText(cause);
+  return new DrydockError(
+    /^(ENOENT|ENOTDIR|EACCES|EPERM|EROFS|ELOOP|ENAMETOOLONG)$/.test(code) ? "usage" : "host",
+    `write bundle ${JSON.stringify(path)}: ${reason}`,
+    {
+      hint: "Name a path in a folder that you may write to with -o.",
+      cause,
+    },
+  );
 }
 
 async function checkSpace(path: string, needed: number): Promise<void> {
   const folder = dirname(path);
   const { bavail, bsize } = await statfs(folder).catch((error: unknown) => {
-    throw new DrydockError("input", `write bundle ${JSON.stringify(path)}: ${errorText(error)}`, {
-      cause: error,
-    });
+    throw cannotWrite(path, error);
   });
   if (bavail * bsize >= needed) return;
   throw new DrydockError(

@@ -123,5 +123,6 @@ function show(data: unknown): string {
   if (data === null || data === undefined) return "nothing";
   if (Array.isArray(data)) return "a list";
   if (typeof data === "object") return "keys with values";
-  return JSON.stringify(data);
+  const text = JSON.stringify(data);
+  return text.length > 60 ? `${text.slice(0, 59)}…` : text;
 }

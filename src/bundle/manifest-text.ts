@@ -7,6 +7,8 @@ import { DrydockError, errorText } from "../errors.ts";
 /** A place in a manifest: ["images", 2, "reference"]. */
 export type KeyPath = readonly (string | number)[];
 
+const notYaml = "not YAML";
+
 /** images[2].reference */
 export function formatPath(path: KeyPath): string {
   return path.reduce<string>(
@@ -39,7 +41,7 @@ export class ManifestText {
       const twice = code === "DUPLICATE_KEY" && key !== undefined;
       this.#problems.push({
         line,
-        text: twice ? `${key}: stands here a second time` : `not YAML: ${message}`,
+        text: twice ? `${key}: stands here a second time` : `${notYaml}: ${message}`,
       });
     }
     // What comes of broken YAML would only bring up errors that aren't there.
@@ -96,7 +98,12 @@ export class ManifestText {
   private throwProblems(): never {
     const sorted = this.#problems.toSorted((a, b) => a.line - b.line);
     const lines = sorted.map(({ line, text }) => `${this.file}:${line}: ${text}`);
-    throw new DrydockError("input", [...new Set(lines)].join("\n"));
+    const isYaml = !sorted.some(({ text }) => text.startsWith(notYaml));
+    throw new DrydockError("input", [...new Set(lines)].join("\n"), {
+      hint: isYaml
+        ? undefined
+        : "The cause may stand on the line before: a bracket or quote left open, or another indent.",
+    });
   }
 }
 

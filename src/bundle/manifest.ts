@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { checkAddress } from "../certificates/addresses.ts";
 import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError, fileErrorText } from "../errors.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 import { carriedFiles, isFile, type ManifestCarriedFile } from "./manifest-files.ts";
 import { manifestSchema } from "./manifest-schema.ts";
@@ -94,9 +94,9 @@ async function readText(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (cause) {
-    const reasons: Record<string, string> = { ENOENT: "there is no such file", EISDIR: "it is a folder" };
-    const reason = reasons[errorCode(cause) ?? ""] ?? errorText(cause);
-    throw new DrydockError("input", `read manifest ${JSON.stringify(file)}: ${reason}`, { cause });
+    throw new DrydockError("input", `read manifest ${JSON.stringify(file)}: ${fileErrorText(cause)}`, {
+      cause,
+    });
   }
 }
 
@@ -193,9 +193,7 @@ class Reader {
     try {
       return { value: JSON.parse(await readFile(resolve(this.#folder, written), "utf8")) };
     } catch (error) {
-      const missing = errorCode(error) === "ENOENT";
-      const reason = missing ? "there is no such file" : errorText(error);
-      this.#text.problem(path, `read ${JSON.stringify(written)}: ${reason}`);
+      this.#text.problem(path, `read ${JSON.stringify(written)}: ${fileErrorText(error)}`);
       return undefined;
     }
   }

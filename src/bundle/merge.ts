@@ -48,15 +48,16 @@ function mergeBlobs(contents: Content[]): BundleBlob[] {
 
 function mergeRepositories(contents: Content[]): Record<string, BundleRepository> {
   const merged = new Map<string, BundleRepository>();
-  const setBy = new Map<string, string>();
-  for (const { name, repositories } of contents) {
+  const setBy = new Map<string, Content>();
+  for (const content of contents) {
+    const { repositories } = content;
     for (const [repository, added] of Object.entries(repositories)) {
       const into = merged.get(repository) ?? { tags: {}, revisions: [], layers: [] };
       for (const [tag, digest] of Object.entries(added.tags)) {
         const other = setBy.get(`${repository}:${tag}`);
         if (other !== undefined && into.tags[tag] !== digest)
-          throw collision(`${repository}:${tag}`, [other, name]);
-        setBy.set(`${repository}:${tag}`, name);
+          throw collision(`${repository}:${tag}`, [other, content]);
+        setBy.set(`${repository}:${tag}`, content);
       }
       merged.set(repository, {
         tags: sortedKeys({ ...into.tags, ...added.tags }),
@@ -68,13 +69,16 @@ function mergeRepositories(contents: Content[]): Record<string, BundleRepository
   return sortedKeys(Object.fromEntries(merged));
 }
 
-function collision(name: string, sources: string[]): DrydockError {
-  const both = sources.map((source) => JSON.stringify(source)).join(" and ");
+function collision(name: string, sources: Content[]): DrydockError {
+  const both = sources.map((source) => JSON.stringify(source.name)).join(" and ");
+  const onlySeeds = sources.every(({ seed }) => seed !== undefined);
   return new DrydockError(
     "input",
-    `${both} both become ${JSON.stringify(name)} at the site, and are different images`,
+    `${both} both set ${JSON.stringify(name)} at the site, to different images`,
     {
-      hint: "Give one of them another name with `as:`.",
+      hint: onlySeeds
+        ? "A seed's tags are carried as they are: remove this one from one of the storage directories and pack it anew, or leave one seed out."
+        : "Give the image another name with `as`, or leave one of the two out.",
     },
   );
 }

@@ -112,6 +112,7 @@ function checkSha256(got: string, wanted: string | undefined, where: string, cau
     "integrity",
     `check seed ${JSON.stringify(where)}: wanted sha256 ${wanted}, got ${got}`,
     {
+      hint: "It is not the file that the manifest means, or was cut or changed on the way: get it again.",
       cause,
     },
   );

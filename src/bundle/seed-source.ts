@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { createReadStream, type Stats } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readStorageTarball } from "../oci/storage-tarball.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
@@ -135,7 +135,7 @@ async function fillUnpacked(sink: BlobSink, scan: SeedScan, seed: SeedFile): Pro
 
 async function statSeed(file: string, name: string): Promise<Stats> {
   const stats = await stat(file).catch((error) => {
-    throw new DrydockError("input", `open seed ${JSON.stringify(name)}: ${errorText(error)}`, {
+    throw new DrydockError("input", `open seed ${JSON.stringify(name)}: ${fileErrorText(error)}`, {
       cause: error,
     });
   });
@@ -187,7 +187,7 @@ async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
 }
 
 function cannotSave(file: string, cause: unknown): DrydockError {
-  return new DrydockError("host", `save the download to ${JSON.stringify(file)}: ${errorText(cause)}`, {
+  return new DrydockError("host", `save the download to ${JSON.stringify(file)}: ${fileErrorText(cause)}`, {
     cause,
   });
 }

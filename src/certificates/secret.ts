@@ -97,7 +97,9 @@ export async function decryptKey(encryptedPem: string, passphrase: string): Prom
       // so the passphrase it is.
     }
   }
-  throw new DrydockError("input", "decrypt key: wrong passphrase");
+  throw new DrydockError("input", "decrypt the server's key: wrong passphrase", {
+    hint: "Give the code that `drydock bundle` showed for this very bundle, or the passphrase that was chosen for it.",
+  });
 }
 
 /** Tells a damaged text from a wrong passphrase. */

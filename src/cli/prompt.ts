@@ -38,10 +38,14 @@ function openTerminal(question: string, terminal: string): number {
   try {
     return openSync(terminal, "r+");
   } catch (cause) {
-    throw new DrydockError("usage", `ask ${JSON.stringify(question.trim())}: there is no terminal`, {
-      hint: "Give the answer by a file; the command's help names the flag.",
-      cause,
-    });
+    throw new DrydockError(
+      "usage",
+      `ask ${JSON.stringify(question.trim())}: there is no terminal to ask at`,
+      {
+        hint: "Put it on the first line of a file that only you can read, and give --passphrase-file FILE.",
+        cause,
+      },
+    );
   }
 }
 

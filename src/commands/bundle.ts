@@ -7,6 +7,7 @@ import { describeContents } from "../cli/describe-bundle.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
 import { DrydockError } from "../errors.ts";
+import { isRegistryHost } from "../oci/reference.ts";
 
 export default class Bundle extends DrydockCommand {
   static override summary = "Build the bundle that crosses the gap (connected side).";
@@ -67,7 +68,7 @@ export default class Bundle extends DrydockCommand {
         ...(flags.output === undefined ? {} : { output: flags.output }),
         ...(flags["key-store"] === undefined ? {} : { keyStore: flags["key-store"] }),
         force: flags.force,
-        plainHttp: new Set(flags["plain-http"]),
+        plainHttp: new Set(flags["plain-http"]?.map(parsePlainHttp)),
         mirrors: new Map(flags.mirror?.map(parseMirror)),
         protection: await protection(flags),
       },
@@ -81,9 +82,16 @@ export default class Bundle extends DrydockCommand {
 
 function parseMirror(text: string): [string, string] {
   const [registry = "", host = "", ...more] = text.split("=");
-  if (registry !== "" && host !== "" && more.length === 0) return [registry, host];
+  if (isRegistryHost(registry) && isRegistryHost(host) && more.length === 0) return [registry, host];
   throw new DrydockError("usage", `--mirror ${JSON.stringify(text)}: wanted REGISTRY=HOST[:PORT]`, {
     hint: "For example --mirror docker.io=mirror.lan:5000",
+  });
+}
+
+function parsePlainHttp(text: string): string {
+  if (isRegistryHost(text)) return text;
+  throw new DrydockError("usage", `--plain-http ${JSON.stringify(text)}: wanted HOST[:PORT]`, {
+    hint: "For example --plain-http mirror.lan:5000",
   });
 }
 

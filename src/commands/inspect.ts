@@ -1,11 +1,12 @@
 /** `drydock inspect`: what is inside a bundle. */
-import { Args, Flags } from "@oclif/core";
+import { Args } from "@oclif/core";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { openBundle } from "../archive/reader.ts";
 import { openSource } from "../archive/source.ts";
 import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
+import { digestFlag } from "../cli/digest-flag.ts";
 import { columns } from "../cli/format.ts";
 
 interface Inspected {
@@ -25,7 +26,7 @@ export default class Inspect extends DrydockCommand {
     bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
   };
   static override flags = {
-    digest: Flags.string({ helpValue: "DIGEST", description: "the bundle must have this digest" }),
+    digest: digestFlag,
   };
   static override examples = [
     "<%= config.bin %> inspect site.tar",

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
+import { digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
@@ -30,10 +31,7 @@ export default class Install extends DrydockCommand {
     bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
   };
   static override flags = {
-    digest: Flags.string({
-      helpValue: "DIGEST",
-      description: "the bundle must have this digest, as `drydock bundle` printed it",
-    }),
+    digest: digestFlag,
     site: Flags.string({
       helpValue: "DIR",
       description: "the site's directory [default: /srv/docker-registry]",

@@ -1,9 +1,10 @@
 /** `drydock verify`: reads and checks every byte of a bundle. */
-import { Args, Flags } from "@oclif/core";
+import { Args } from "@oclif/core";
 import { openBundle } from "../archive/reader.ts";
 import { openSource } from "../archive/source.ts";
 import { verify } from "../archive/verify.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
+import { digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
 
 export default class Verify extends DrydockCommand {
@@ -15,7 +16,7 @@ export default class Verify extends DrydockCommand {
     bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
   };
   static override flags = {
-    digest: Flags.string({ helpValue: "DIGEST", description: "the bundle must have this digest" }),
+    digest: digestFlag,
   };
   static override examples = [
     "<%= config.bin %> verify /media/stick/site.tar",

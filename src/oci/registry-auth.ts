@@ -114,7 +114,9 @@ export class RegistryAuth {
 
 /** The error for a 401 or a 403. `known` says whether credentials for the registry were sent. */
 export function refused(host: string, what: string, status: number, known: boolean): DrydockError {
-  const why = known ? "refuses the credentials" : "wants credentials, or there is no such repository";
+  const why = known
+    ? "refuses the credentials in Docker's config.json"
+    : "wants credentials, or there is no such repository";
   return new DrydockError("upstream", `read ${what}: ${host} ${why} (${status})`, {
     hint: `Log in with: docker login ${host}`,
   });

@@ -9,7 +9,7 @@ import { pipeline } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { parseStoragePath, type StorageEntry, storageRoot } from "./storage.ts";
-import { readTarEntries, type TarEntry } from "./tar-entries.ts";
+import { copyAgain, readTarEntries, type TarEntry } from "./tar-entries.ts";
 
 export type Compression = "none" | "gzip" | "zstd";
 
@@ -78,9 +78,18 @@ function decompressionError(error: unknown, compression: Compression, where: str
   if (!/^(Z_|ZSTD_|ERR_TRAILING_JUNK)/.test(code)) return error;
   const what = code === "Z_BUF_ERROR" ? "truncated" : `damaged, not ${compression} throughout`;
   return new DrydockError("integrity", `read ${JSON.stringify(where)}: ${what} (${errorText(error)})`, {
+    hint: copyAgain,
     cause: error,
   });
 }
+
+const typeNames = new Map([
+  ["SymbolicLink", "a symbolic link"],
+  ["Link", "a hard link"],
+  ["CharacterDevice", "a device"],
+  ["BlockDevice", "a device"],
+  ["FIFO", "a named pipe"],
+]);
 
 /** What the names of a tarball's entries have shown so far. */
 class EntryNames {
@@ -97,7 +106,8 @@ class EntryNames {
   /** @returns the entry's path without `.` and doubled slashes */
   admit(entry: TarEntry): string {
     const directory = entry.type === "Directory";
-    if (!directory && entry.type !== "File") throw this.#refuse(entry, `a ${entry.type}, not a file`);
+    if (!directory && entry.type !== "File")
+      throw this.#refuse(entry, `it is ${typeNames.get(entry.type) ?? `of type ${entry.type}`}`);
     if (entry.path.startsWith("/")) throw this.#refuse(entry, "its name is absolute");
     const parts = entry.path.split("/").filter((part) => part !== "" && part !== ".");
     if (parts.includes("..")) throw this.#refuse(entry, 'its name has ".." in it');
@@ -131,7 +141,7 @@ class EntryNames {
   #refuse(entry: TarEntry, why: string): DrydockError {
     const name = JSON.stringify(entry.path);
     return new DrydockError("input", `read ${JSON.stringify(this.#where)}: entry ${name} refused: ${why}`, {
-      hint: "A registry's storage directory holds only files and directories, each under one plain name.",
+      hint: "A registry's storage directory holds only files and directories, each under one plain name: pack that directory anew.",
     });
   }
 }

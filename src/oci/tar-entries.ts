@@ -118,8 +118,13 @@ async function onlyZeros(bytes: ByteQueue, where: string): Promise<void> {
 }
 
 function damaged(where: string, what: string): DrydockError {
-  return new DrydockError("integrity", `read ${JSON.stringify(where)}: damaged, ${what}`);
+  return new DrydockError("integrity", `read ${JSON.stringify(where)}: damaged, ${what}`, {
+    hint: copyAgain,
+  });
 }
+
+/** What to do about a tarball that is cut or damaged. */
+export const copyAgain = "Copy or download it again, and compare its sha256 with the one at its origin.";
 
 /** What the headers before an entry say of it: pax records, GNU long names. */
 class MetaHeaders {
@@ -219,5 +224,6 @@ function truncated(where: string, position: number): DrydockError {
   return new DrydockError(
     "integrity",
     `read ${JSON.stringify(where)}: truncated, it ends after ${position} bytes`,
+    { hint: copyAgain },
   );
 }

@@ -7,7 +7,7 @@ import { access, readFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { homedir, userInfo } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError, fileErrorText } from "../errors.ts";
 import { sameAddress } from "./address.ts";
 import type { Client } from "./client.ts";
 import { readKeyFile } from "./key-file.ts";
@@ -31,7 +31,7 @@ export async function readInventory(file: string): Promise<Client[]> {
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    throw new DrydockError("input", `read inventory ${JSON.stringify(file)}: ${errorText(error)}`, {
+    throw new DrydockError("input", `read inventory ${JSON.stringify(file)}: ${fileErrorText(error)}`, {
       cause: error,
     });
   }
@@ -203,8 +203,7 @@ async function checkKey(text: string, folder: string, where: string): Promise<st
   try {
     if ((await readKeyFile(file)).state !== "no key") return file;
   } catch (error) {
-    const reason = errorCode(error) === "ENOENT" ? "no such file" : errorText(error);
-    throw new DrydockError("input", `${what} can't be read: ${reason}`, { cause: error });
+    throw new DrydockError("input", `${what} can't be read: ${fileErrorText(error)}`, { cause: error });
   }
   throw new DrydockError("input", `${what} is not a private key`, {
     hint: file.endsWith(".pub") ? "This is the public half; name the file without .pub." : undefined,

@@ -76,7 +76,7 @@ describe("a key under a passphrase", () => {
     test(`stays shut for ${JSON.stringify(wrong)}, and the error tells no secret`, async () => {
       await assert.rejects(
         decryptKey(encrypted, wrong),
-        drydockError("input", /^decrypt key: wrong passphrase$/),
+        drydockError("input", /^decrypt the server's key: wrong passphrase$/),
       );
     });
   }

@@ -160,7 +160,7 @@ test("without a terminal a secret cannot be asked for: wrong usage", () => {
     encoding: "utf8",
   });
   assert.equal(status, 2);
-  assert.match(stderr, /^Error: ask "Passphrase:": there is no terminal\n/);
+  assert.match(stderr, /^Error: ask "Passphrase:": there is no terminal to ask at\n/);
 });
 
 /**

@@ -143,7 +143,12 @@ test("Basic: with credentials it reads, without or with wrong ones it says how t
   const login = new RegExp(`docker login ${guarded.host}`);
   await fails(client().resolve(reference), "upstream", /wants credentials.*401/, login);
   const wrong = client({ credentials: credentialsFor([guarded.host], `${secret}x`) });
-  await fails(wrong.resolve(reference), "upstream", /refuses the credentials \(401\)/, login);
+  await fails(
+    wrong.resolve(reference),
+    "upstream",
+    /refuses the credentials in Docker's config\.json \(401\)/,
+    login,
+  );
 });
 
 test("an absent tag and an absent repository are told apart", async () => {

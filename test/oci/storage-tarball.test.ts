@@ -214,11 +214,14 @@ describe("what a storage directory cannot hold is refused", () => {
     "an absolute name": { entries: [{ path: "a", paxPath: "/etc/passwd" }], text: /absolute/ },
     "a symbolic link": {
       entries: [{ path: `${inTree}/x`, type: "SymbolicLink", linkpath: "/etc" }],
-      text: /SymbolicLink/,
+      text: /symbolic link/,
     },
-    "a hard link": { entries: [{ path: `${inTree}/x`, type: "Link", linkpath: "other" }], text: /a Link/ },
-    "a device": { entries: [{ path: "dev/null", type: "CharacterDevice" }], text: /CharacterDevice/ },
-    "a pipe": { entries: [{ path: "pipe", type: "FIFO" }], text: /FIFO/ },
+    "a hard link": {
+      entries: [{ path: `${inTree}/x`, type: "Link", linkpath: "other" }],
+      text: /a hard link/,
+    },
+    "a device": { entries: [{ path: "dev/null", type: "CharacterDevice" }], text: /a device/ },
+    "a pipe": { entries: [{ path: "pipe", type: "FIFO" }], text: /a named pipe/ },
     "a file with a link target": { entries: [{ path: "a", linkpath: "b" }], text: /link target/ },
     "the same file twice": { entries: [{ path: "a" }, { path: "./a" }], text: /"\.\/a".*twice/ },
     "a file that is a directory too": {
