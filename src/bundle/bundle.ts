@@ -70,9 +70,15 @@ export async function bundle(
   const output = resolve(options.output ?? `${manifest.name}.tar`);
   await checkOutput(output, options.force);
   const created = createdTime();
+  const client = new RegistryClient({
+    credentials: await readCredentials(),
+    plainHttp: options.plainHttp,
+    mirrors: options.mirrors,
+  });
   const contents: Content[] = [];
   try {
-    const { certificates, registry } = await plan(manifest, options, dirname(output), contents, reporter);
+    const sources = { manifest, client, spoolFolder: dirname(output), contents };
+    const { certificates, registry } = await plan(sources, options, reporter);
     const { names, ...parts } = mergeContents(contents);
     const index: BundleIndex = {
       formatVersion: 1,
@@ -102,20 +108,25 @@ export async function bundle(
       ...(made ? { newCertificates: made } : {}),
     };
   } finally {
-    await Promise.all(contents.map((content) => content.dispose?.()));
+    await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);
   }
 }
 
-/** Plans every source; each goes into `contents` as soon as it is there, so that it is disposed of. */
+interface Sources {
+  manifest: Manifest;
+  client: RegistryClient;
+  /** for what has to be saved before it can be planned */
+  spoolFolder: string;
+  /** gets each source as soon as it is planned, so that it is disposed of */
+  contents: Content[];
+}
+
+/** Plans every source. */
 async function plan(
-  manifest: Manifest,
+  { manifest, client, spoolFolder, contents }: Sources,
   options: BundleOptions,
-  spoolFolder: string,
-  contents: Content[],
   reporter: Reporter,
 ): Promise<{ certificates: PlannedCertificates; registry: PlannedRegistry }> {
-  const credentials = await readCredentials();
-  const client = new RegistryClient({ credentials, plainHttp: options.plainHttp, mirrors: options.mirrors });
   const limit = pLimit(downloads);
   const registry = await runStep(reporter, "resolve images", async (step) => {
     const planned = await planRegistryImage(manifest, client, limit);
