@@ -46,8 +46,8 @@ before(async () => {
   seedUrl = `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}/seed.tar.gz`;
 });
 after(async () => {
-  seeds.closeAllConnections();
-  seeds.close();
+  seeds?.closeAllConnections();
+  seeds?.close();
   await upstream.stop();
   await rm(folder, { recursive: true });
 });
@@ -57,7 +57,7 @@ async function damageLayer(): Promise<void> {
   const [, layer] = damaged.blobs;
   assert.ok(layer);
   const bytes = Buffer.from(layer.bytes);
-  bytes.fill(0x55, bytes.length / 2, bytes.length / 2 + 10);
+  bytes.fill(0x55, 1_000_000, 1_000_010);
   await writeFile(join(upstream.storage, blobPath(layer.digest)), bytes);
 }
 
