@@ -3,32 +3,20 @@
  * archive is written; then each source fills its slots, and the archive gets its name.
  */
 import { dirname, resolve } from "node:path";
-import pLimit, { type LimitFunction } from "p-limit";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { totalsOf } from "../archive/contents.ts";
 import { type ArchiveParts, ArchiveWriter, checkOutput, planArchive } from "../archive/writer.ts";
-import { defaultKeyStore } from "../certificates/custody.ts";
-import { connectEngine } from "../engine/engine.ts";
 import { readCredentials } from "../oci/credentials.ts";
 import { formatReference } from "../oci/reference.ts";
 import { RegistryClient } from "../oci/registry-client.ts";
-import { type Reporter, runStep, type Step } from "../reporter.ts";
-import { type KeyProtection, type PlannedCertificates, planCertificates } from "./bundle-certificates.ts";
+import { type Reporter, runStep } from "../reporter.ts";
+import type { KeyProtection } from "./bundle-certificates.ts";
 import type { BlobSink, Content } from "./content.ts";
 import { createdTime } from "./created.ts";
-import { planEngineImage } from "./engine-source.ts";
-import { planFiles } from "./file-source.ts";
-import { planImage } from "./image-source.ts";
-import { type Manifest, readManifest } from "./manifest.ts";
+import { readManifest } from "./manifest.ts";
 import { mergeContents } from "./merge.ts";
+import { plan } from "./plan.ts";
 import { readmeOf } from "./readme.ts";
-import { type PlannedRegistry, planRegistryImage } from "./registry-image.ts";
-import { planSeed } from "./seed-source.ts";
-
-/** Downloads at the same time, over all registries. */
-const downloads = 8;
-/** Images whose image manifests are fetched at the same time. */
-const resolutions = 8;
 
 export interface BundleOptions {
   /** where the archive goes; NAME.tar in the working directory if left out */
@@ -110,71 +98,6 @@ export async function bundle(
   } finally {
     await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);
   }
-}
-
-interface Sources {
-  manifest: Manifest;
-  client: RegistryClient;
-  /** for what has to be saved before it can be planned */
-  spoolFolder: string;
-  /** gets each source as soon as it is planned, so that it is disposed of */
-  contents: Content[];
-}
-
-/** Plans every source. */
-async function plan(
-  { manifest, client, spoolFolder, contents }: Sources,
-  options: BundleOptions,
-  reporter: Reporter,
-): Promise<{ certificates: PlannedCertificates; registry: PlannedRegistry }> {
-  const limit = pLimit(downloads);
-  const registry = await runStep(reporter, "resolve images", async (step) => {
-    const planned = await planRegistryImage(manifest, client, limit);
-    contents.push(planned.content, ...(await resolveAll(manifest, client, limit, step)));
-    return planned;
-  });
-  for (const { source, from, site, platforms } of manifest.images) {
-    if (from !== "engine") continue;
-    const name = source.replace(/^docker-daemon:/, "");
-    const [platform] = platforms === "all" ? [] : platforms;
-    const request = { source, name, ...site, ...(platform === undefined ? {} : { platform }) };
-    const image = () => planEngineImage(request, connectEngine().docker, spoolFolder);
-    contents.push(await runStep(reporter, `read ${source}`, image));
-  }
-  for (const seed of manifest.seeds) {
-    const source = "url" in seed ? seed.url : seed.file;
-    contents.push(await planSeed({ ...seed, source }, { spoolFolder, reporter }));
-  }
-  if (manifest.files.length > 0)
-    contents.push(await runStep(reporter, "read files", () => planFiles(manifest.files)));
-  const keyStore = options.keyStore ?? defaultKeyStore();
-  const certificates = await runStep(reporter, "certificates", () =>
-    planCertificates(manifest, keyStore, options.protection, new Date()),
-  );
-  // Certificates and key come first in the archive, so that a pipe gives them before the bulk.
-  contents.unshift(certificates.content);
-  return { certificates, registry };
-}
-
-async function resolveAll(
-  manifest: Manifest,
-  client: RegistryClient,
-  limit: LimitFunction,
-  step: Step,
-): Promise<Content[]> {
-  const wanted = manifest.images.filter(({ from }) => from === "registry");
-  const resolving = pLimit(resolutions);
-  let done = 0;
-  return await Promise.all(
-    wanted.map(({ source, reference, site, platforms }) =>
-      resolving(async () => {
-        const content = await planImage({ source, reference, ...site, platforms }, client, limit);
-        done += 1;
-        step.detail(`${done} of ${wanted.length}, ${source}`);
-        return content;
-      }),
-    ),
-  );
 }
 
 /** Writes the archive: all sources fill their slots side by side. */
