@@ -100,7 +100,7 @@ export async function pidInside(pid: number | undefined): Promise<number> {
 }
 
 /** Only what a plain login has: nothing of this machine's own engine, proxy, certificates or SSH agent. */
-function loginEnvironment(): NodeJS.ProcessEnv {
+export function loginEnvironment(): NodeJS.ProcessEnv {
   const plain = /^(PATH|LANG|LC_.*|TZ|TERM|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TMPDIR)$/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => plain.test(name)));
 }
