@@ -107,7 +107,9 @@ interface HeaderBlock {
 async function readHeaderBlock(source: ByteSource, at: number): Promise<HeaderBlock> {
   const bytes = Buffer.alloc(blockSize);
   const got = await source.readAt(at, bytes);
-  if (got < blockSize) throw truncated(source, `at byte ${at + got}, where a header should be`);
+  // A file of less than a header is rather something else than a cut bundle: its beginning says what.
+  if (got < blockSize && (at > 0 || got === 0))
+    throw truncated(source, `at byte ${at + got}, where a header should be`);
   return { at, bytes };
 }
 

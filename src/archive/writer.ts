@@ -194,7 +194,7 @@ export class ArchiveWriter {
     } catch (error) {
       const full = errorCode(error) === "ENOSPC" ? "the disk is full" : errorText(error);
       throw new DrydockError("host", `write bundle ${JSON.stringify(this.#path)}: ${full}`, {
-        hint: `The bundle needs ${this.#plan.size} bytes there.`,
+        hint: `The bundle needs ${inBytes(this.#plan.size)} there: make room, or name a larger file system with -o.`,
         cause: error,
       });
     }
@@ -205,17 +205,23 @@ export function partialOf(path: string): string {
   return `${path}.partial`;
 }
 
+const otherBytes =
+  "Run it again; if it happens each time, the source or something on the way (a proxy, a mirror) changes the bytes.";
+
 function checkReceived(slot: Slot, received: number, hash: Hash, where: string): void {
   if (received !== slot.size) {
     const got = received > slot.size ? "more" : `${received}`;
     throw new DrydockError(
       "integrity",
       `read ${where}: blob ${slot.digest} should have ${slot.size} bytes, got ${got}`,
+      { hint: otherBytes },
     );
   }
   const found = `sha256:${hash.digest("hex")}`;
   if (found !== slot.digest) {
-    throw new DrydockError("integrity", `read ${where}: blob ${slot.digest} has other bytes: ${found}`);
+    throw new DrydockError("integrity", `read ${where}: blob ${slot.digest} has other bytes, of ${found}`, {
+      hint: otherBytes,
+    });
   }
 }
 
@@ -278,7 +284,12 @@ async function checkSpace(path: string, needed: number): Promise<void> {
   if (bavail * bsize >= needed) return;
   throw new DrydockError(
     "preflight",
-    `write bundle ${JSON.stringify(path)}: it needs ${needed} bytes, ${JSON.stringify(folder)} has ${bavail * bsize} left`,
+    `write bundle ${JSON.stringify(path)}: it needs ${inBytes(needed)}, ${JSON.stringify(folder)} has ${inBytes(bavail * bsize)} left`,
     { hint: "Give a path on a larger file system with -o." },
   );
+}
+
+/** 3,722,240 bytes */
+function inBytes(count: number): string {
+  return `${count.toLocaleString("en")} bytes`;
 }

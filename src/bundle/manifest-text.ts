@@ -1,7 +1,18 @@
 /**
  * A manifest's text: read as YAML, with the line of every key, and the list of what is wrong with it.
  */
-import { isMap, isNode, isPair, LineCounter, type Node, type Pair, parseDocument } from "yaml";
+import {
+  isCollection,
+  isMap,
+  isNode,
+  isPair,
+  isScalar,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+} from "yaml";
 import { DrydockError, errorText } from "../errors.ts";
 
 /** A place in a manifest: ["images", 2, "reference"]. */
@@ -41,12 +52,28 @@ export class ManifestText {
       const twice = code === "DUPLICATE_KEY" && key !== undefined;
       this.#problems.push({
         line,
-        text: twice ? `${key}: stands here a second time` : `${notYaml}: ${message}`,
+        text: twice
+          ? `${key}: stands here a second time`
+          : `${notYaml}: ${message}${this.#begun(pos[0], line)}`,
       });
     }
     // What comes of broken YAML would only bring up errors that aren't there.
     if (errors.some(({ code }) => code !== "DUPLICATE_KEY")) this.throwProblems();
     this.value = this.#plain();
+  }
+
+  /** A quote or bracket that is left open is noticed lines later: says where the one before `offset` begins. */
+  #begun(offset: number, line: number): string {
+    let begun = line;
+    visit(this.#document, {
+      Node: (_key, node) => {
+        const canBeOpen =
+          (isCollection(node) && node.flow === true) || (isScalar(node) && node.type?.startsWith("QUOTE"));
+        const [start = offset, end = offset] = node.range ?? [];
+        if (canBeOpen && start < offset && end >= offset - 1) begun = this.#counter.linePos(start).line;
+      },
+    });
+    return begun === line ? "" : ` (it begins on line ${begun})`;
   }
 
   #plain(): unknown {

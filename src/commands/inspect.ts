@@ -6,7 +6,7 @@ import { openSource } from "../archive/source.ts";
 import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
-import { digestFlag } from "../cli/digest-flag.ts";
+import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { columns } from "../cli/format.ts";
 
 interface Inspected {
@@ -37,7 +37,8 @@ export default class Inspect extends DrydockCommand {
 
   async run(): Promise<Inspected> {
     const { args, flags } = await this.parse(Inspect);
-    const bundle = await openBundle(await openSource(args.bundle), flags.digest);
+    const digestWanted = checkDigestFlag(flags.digest);
+    const bundle = await openBundle(await openSource(args.bundle), digestWanted);
     await bundle.close();
     const { digest, size, signatures, index } = bundle;
     const { ca, server } = index.certificates;

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
-import { digestFlag } from "../cli/digest-flag.ts";
+import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
@@ -58,12 +58,13 @@ export default class Install extends DrydockCommand {
 
   async run(): Promise<Result> {
     const { args, flags } = await this.parse(Install);
+    const digest = checkDigestFlag(flags.digest);
     const clients = flags.clients === undefined ? undefined : await readInventory(flags.clients);
     const file = flags["passphrase-file"];
     const result = await install(
       {
         bundle: args.bundle,
-        ...(flags.digest === undefined ? {} : { digest: flags.digest }),
+        ...(digest === undefined ? {} : { digest }),
         ...(flags.site === undefined ? {} : { site: flags.site }),
         askPassphrase: () =>
           file === undefined

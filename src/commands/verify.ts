@@ -4,7 +4,7 @@ import { openBundle } from "../archive/reader.ts";
 import { openSource } from "../archive/source.ts";
 import { verify } from "../archive/verify.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
-import { digestFlag } from "../cli/digest-flag.ts";
+import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
 
 export default class Verify extends DrydockCommand {
@@ -27,7 +27,8 @@ export default class Verify extends DrydockCommand {
 
   async run(): Promise<{ digest: string; size: number; blobs: number; verified: true }> {
     const { args, flags } = await this.parse(Verify);
-    const bundle = await openBundle(await openSource(args.bundle), flags.digest);
+    const digestWanted = checkDigestFlag(flags.digest);
+    const bundle = await openBundle(await openSource(args.bundle), digestWanted);
     try {
       await verify(bundle, this.reporter);
     } finally {

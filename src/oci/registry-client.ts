@@ -16,6 +16,7 @@ import {
   noRepository,
   notInRepository,
   unexpectedStatus,
+  wrongBytes,
 } from "./registry-errors.ts";
 import {
   brokenOff,
@@ -109,6 +110,7 @@ export class RegistryClient {
       throw new DrydockError(
         "integrity",
         `read ${what}: wanted ${descriptor.size} bytes, ${url.host} announces ${announced}`,
+        { hint: wrongBytes },
       );
     }
     return contentOf(response, url, what, signal);
@@ -133,7 +135,9 @@ export class RegistryClient {
     }
     const bytes = Buffer.concat(chunks);
     if (got === size && digestOf(bytes) === digest) return bytes;
-    throw new DrydockError("integrity", `read ${what}: the bytes are not of that digest, or not ${size}`);
+    throw new DrydockError("integrity", `read ${what}: the bytes are not of that digest, or not ${size}`, {
+      hint: wrongBytes,
+    });
   }
 
   /** Whether the registry has the blob. @throws DrydockError "upstream" if it does not say. */
@@ -171,10 +175,13 @@ export class RegistryClient {
       throw new DrydockError(
         "integrity",
         `read ${what}: ${url.host} announces ${JSON.stringify(announced)}, its bytes are ${digest}`,
+        { hint: wrongBytes },
       );
     }
     if (name.includes(":") && name !== digest) {
-      throw new DrydockError("integrity", `read ${what}: the bytes that ${url.host} sends are ${digest}`);
+      throw new DrydockError("integrity", `read ${what}: the bytes that ${url.host} sends are ${digest}`, {
+        hint: wrongBytes,
+      });
     }
     return { digest, mediaType, bytes };
   }

@@ -27,6 +27,10 @@ export async function errorsOf(response: HttpResponse, url: URL, what: string): 
   }
 }
 
+/** What to do about bytes that have not the digest that they should have. */
+export const wrongBytes =
+  "Run it again; if it happens each time, the registry or something on the way (a proxy, a mirror) changes what it sends.";
+
 export function unexpectedStatus(status: number, said: RegistryWords, url: URL, what: string): DrydockError {
   const wantsTls = status === 400 && url.protocol === "http:";
   return new DrydockError("upstream", `read ${what}: ${url.host} answers ${status}${said.text}`, {
