@@ -107,8 +107,9 @@ interface HeaderBlock {
 async function readHeaderBlock(source: ByteSource, at: number): Promise<HeaderBlock> {
   const bytes = Buffer.alloc(blockSize);
   const got = await source.readAt(at, bytes);
-  // A file of less than a header is rather something else than a cut bundle: its beginning says what.
-  if (got < blockSize && (at > 0 || got === 0))
+  // A short file that begins otherwise than a bundle is rather something else than a cut one.
+  const name = Buffer.from(topNames.sums).subarray(0, got);
+  if (got < blockSize && (at > 0 || bytes.subarray(0, name.length).equals(name)))
     throw truncated(source, `at byte ${at + got}, where a header should be`);
   return { at, bytes };
 }
