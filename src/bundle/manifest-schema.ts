@@ -39,6 +39,23 @@ export const manifestSchema = {
       default: ["linux/amd64"],
       items: { $ref: "#/definitions/platform" },
     },
+    mirrors: {
+      description:
+        "Hosts to ask in place of a registry, in this order, before the registry itself: docker.io: [mirror.lan:5000].",
+      type: "object",
+      additionalProperties: {
+        type: "array",
+        minItems: 1,
+        uniqueItems: true,
+        items: { type: "string", minLength: 1 },
+      },
+    },
+    referrers: {
+      description:
+        "Whether signatures, SBOMs and attestations that refer to an image are carried with it, unless the image says otherwise.",
+      type: "boolean",
+      default: false,
+    },
     registry: { $ref: "#/definitions/registry" },
     certificates: { $ref: "#/definitions/certificates" },
     seeds: {
@@ -206,6 +223,10 @@ export const manifestSchema = {
           minItems: 1,
           uniqueItems: true,
           items: { $ref: "#/definitions/platform" },
+        },
+        referrers: {
+          description: "Whether signatures, SBOMs and attestations that refer to it are carried with it.",
+          type: "boolean",
         },
         as: {
           description: "Its name at the site: team/app:1. Without a tag it keeps its own.",

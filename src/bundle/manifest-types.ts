@@ -95,6 +95,10 @@ export type Image =
        */
       platforms?: Platform[] | string;
       /**
+       * Whether signatures, SBOMs and attestations that refer to it are carried with it.
+       */
+      referrers?: boolean;
+      /**
        * Its name at the site: team/app:1. Without a tag it keeps its own.
        */
       as?: string;
@@ -124,6 +128,19 @@ export interface ManifestFile {
    * @minItems 1
    */
   platforms?: Platform[];
+  /**
+   * Hosts to ask in place of a registry, in this order, before the registry itself: docker.io: [mirror.lan:5000].
+   */
+  mirrors?: {
+    /**
+     * @minItems 1
+     */
+    [k: string]: string[];
+  };
+  /**
+   * Whether signatures, SBOMs and attestations that refer to an image are carried with it, unless the image says otherwise.
+   */
+  referrers?: boolean;
   registry?: Registry;
   certificates?: Certificates;
   /**

@@ -7,7 +7,7 @@ import { dirname, resolve } from "node:path";
 import { checkAddress } from "../certificates/addresses.ts";
 import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
 import { DrydockError, fileErrorText } from "../errors.ts";
-import { parseReference, type Reference } from "../oci/reference.ts";
+import { isRegistryHost, parseReference, type Reference } from "../oci/reference.ts";
 import { carriedFiles, isFile, type ManifestCarriedFile } from "./manifest-files.ts";
 import { manifestSchema } from "./manifest-schema.ts";
 import { checkShape, type ShapeCheck } from "./manifest-shape.ts";
@@ -23,6 +23,8 @@ export interface Manifest {
   /** checked, in lower case; the first is the registry's name */
   addresses: string[];
   platforms: string[];
+  /** registry → the hosts to ask in its place, in order, before itself */
+  mirrors: Record<string, string[]>;
   registry: { image: Reference; port: number; access: "read-only" | "push" };
   certificates: { from: "bundle" | "site"; ca?: CertificateRequest; server?: CertificateRequest };
   seeds: ManifestSeed[];
@@ -42,6 +44,8 @@ export interface ManifestImage {
   from: "registry" | "engine";
   reference: Reference;
   platforms: string[] | "all";
+  /** whether what refers to it (signatures, SBOMs, attestations) is carried too */
+  referrers: boolean;
   /** its name at the site; no tag where the reference has a digest alone */
   site: { repository: string; tag?: string };
 }
@@ -49,6 +53,7 @@ export interface ManifestImage {
 const defaults = {
   release: manifestSchema.properties.release.default,
   platforms: manifestSchema.properties.platforms.default,
+  referrers: manifestSchema.properties.referrers.default,
   image: manifestSchema.definitions.registry.properties.image.default,
   port: manifestSchema.definitions.registry.properties.port.default,
   access: manifestSchema.definitions.registry.properties.access.default,
@@ -65,6 +70,7 @@ export async function readManifest(file: string): Promise<Manifest> {
   const reader = new Reader(text, shape, dirname(resolve(file)));
   const addresses = reader.addresses();
   const image = reader.reference(["registry", "image"], shape.manifest.registry?.image ?? defaults.image);
+  const mirrors = reader.mirrors();
   const images = reader.images();
   const certificates = await reader.certificates();
   const seeds = await reader.seeds();
@@ -78,6 +84,7 @@ export async function readManifest(file: string): Promise<Manifest> {
     release: release ?? defaults.release,
     addresses,
     platforms: platforms ?? [...defaults.platforms],
+    mirrors,
     registry: {
       image: image ?? parseReference(defaults.image),
       port: registry?.port ?? defaults.port,
@@ -148,13 +155,26 @@ class Reader {
     return this.#shape.fits(path) ? this.#try(path, () => parseReference(text)) : undefined;
   }
 
+  mirrors(): Manifest["mirrors"] {
+    const { manifest, fits } = this.#shape;
+    if (manifest.mirrors === undefined || !fits(["mirrors"])) return {};
+    for (const [registry, hosts] of Object.entries(manifest.mirrors)) {
+      for (const host of [registry, ...hosts]) {
+        if (isRegistryHost(host)) continue;
+        this.#text.problem(["mirrors", registry], `${JSON.stringify(host)} is not HOST or HOST:PORT`);
+      }
+    }
+    return manifest.mirrors;
+  }
+
   images(): ManifestImage[] {
     const { manifest, fits } = this.#shape;
     const platforms = fits(["platforms"]) ? (manifest.platforms ?? [...defaults.platforms]) : [];
+    const referrers = manifest.referrers ?? defaults.referrers;
     const names = new Map<string, { path: KeyPath; source: string }>();
     const images: ManifestImage[] = [];
     for (const { path, entry } of this.#entries("images", manifest.images)) {
-      const image = this.#try(path, () => readImage(entry, platforms));
+      const image = this.#try(path, () => readImage(entry, { platforms, referrers }));
       if (image === undefined) continue;
       images.push(image);
       const { repository, tag } = image.site;
@@ -238,10 +258,11 @@ class Reader {
 const enginePrefix = "docker-daemon:";
 
 /** @throws DrydockError "input" if the reference is none. */
-function readImage(written: Image, defaultPlatforms: string[]): ManifestImage {
+function readImage(written: Image, unlessSaid: { platforms: string[]; referrers: boolean }): ManifestImage {
   const {
     reference: source,
-    platforms = defaultPlatforms,
+    platforms = unlessSaid.platforms,
+    referrers = unlessSaid.referrers,
     as,
   } = typeof written === "string" ? { reference: written } : written;
   const fromEngine = source.startsWith(enginePrefix);
@@ -253,6 +274,7 @@ function readImage(written: Image, defaultPlatforms: string[]): ManifestImage {
     reference,
     // The schema lets no other text through.
     platforms: typeof platforms === "string" ? "all" : platforms,
+    referrers,
     site: as === undefined ? { repository: reference.repository, ...tag } : { ...tag, ...splitName(as) },
   };
 }

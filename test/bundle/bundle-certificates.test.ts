@@ -8,33 +8,25 @@ import {
   type PlannedCertificates,
   planCertificates,
 } from "../../src/bundle/bundle-certificates.ts";
-import type { Manifest } from "../../src/bundle/manifest.ts";
+import { type Manifest, readManifest } from "../../src/bundle/manifest.ts";
 import { describeCertificate } from "../../src/certificates/inspect.ts";
 import { parseCertificateRequest } from "../../src/certificates/request.ts";
 import type { Digest } from "../../src/oci/digest.ts";
-import { parseReference } from "../../src/oci/reference.ts";
 import { run, temporaryFolder } from "../certificates/tools.ts";
 import { memorySink } from "./memory-sink.ts";
 
-const manifest: Manifest = {
-  file: "plant-7.yaml",
-  name: "plant-7",
-  release: 1,
-  addresses: ["registry.plant7.lan", "10.0.0.10"],
-  platforms: ["linux/amd64"],
-  registry: { image: parseReference("registry:2"), port: 443, access: "read-only" },
-  certificates: { from: "bundle" },
-  seeds: [],
-  images: [],
-  files: [],
-};
 const now = new Date();
 let folder: string;
 let store: string;
+let manifest: Manifest;
 
 before(async () => {
   folder = await temporaryFolder();
   store = join(folder, "keys");
+  const file = join(folder, "plant-7.yaml");
+  const image = "images: [alpine:3.20]";
+  await writeFile(file, `name: plant-7\naddresses: [registry.plant7.lan, 10.0.0.10]\n${image}\n`);
+  manifest = await readManifest(file);
 });
 
 interface Carried extends PlannedCertificates {

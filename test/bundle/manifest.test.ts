@@ -82,6 +82,7 @@ test("what is left out has its default", async () => {
     release: 1,
     addresses: ["registry.example.com"],
     platforms: ["linux/amd64"],
+    mirrors: {},
     registry: {
       image: { registry: "docker.io", repository: "library/registry", tag: "2" },
       port: 443,
@@ -101,7 +102,7 @@ test("images: reference, platforms, name at the site, local engine", async () =>
   const { images } = await read(`${top}platforms: [linux/arm64]
 images:
   - alpine
-  - {reference: "quay.io/x/y:1", platforms: all, as: team/y}
+  - {reference: "quay.io/x/y:1", platforms: all, referrers: true, as: team/y}
   - {reference: "quay.io/x/y:2", platforms: [linux/amd64], as: "team/z:9"}
   - docker-daemon:my/app:dev
   - alpine@sha256:${sha}
@@ -113,6 +114,24 @@ images:
     ["quay.io/x/y:2", "registry", ["linux/amd64"], { repository: "team/z", tag: "9" }],
     ["docker-daemon:my/app:dev", "engine", ["linux/arm64"], { repository: "my/app", tag: "dev" }],
     [`alpine@sha256:${sha}`, "registry", ["linux/arm64"], { repository: "library/alpine" }],
+  ]);
+});
+
+test("mirrors and referrers, for all images and for one", async () => {
+  const { mirrors, images } = await read(`${top}mirrors: {docker.io: [m.lan:5000, n.lan]}
+referrers: true
+images: [alpine, {reference: busybox, referrers: false}]
+`);
+  assert.deepEqual(mirrors, { "docker.io": ["m.lan:5000", "n.lan"] });
+  assert.deepEqual(
+    images.map(({ referrers }) => referrers),
+    [true, false],
+  );
+  assert.deepEqual(await problems(`${top}mirrors: {"https://x": [a.lan]}\n`), [
+    '3: mirrors.https://x: "https://x" is not HOST or HOST:PORT',
+  ]);
+  assert.deepEqual(await problems(`${top}mirrors: {docker.io: ["a.lan/proxy"]}\n`), [
+    '3: mirrors.docker.io: "a.lan/proxy" is not HOST or HOST:PORT',
   ]);
 });
 

@@ -1,14 +1,13 @@
 /** The registry's own image, from a real registry. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import pLimit from "p-limit";
-import type { Manifest } from "../../src/bundle/manifest.ts";
+import { type Manifest, readManifest } from "../../src/bundle/manifest.ts";
 import { planRegistryImage } from "../../src/bundle/registry-image.ts";
 import { noCredentials } from "../../src/oci/credentials.ts";
-import { parseReference } from "../../src/oci/reference.ts";
 import { RegistryClient } from "../../src/oci/registry-client.ts";
 import { makeImage, makeIndex, pushImage, type TestImage } from "../lab/images.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
@@ -39,29 +38,22 @@ after(async () => {
   await rm(folder, { recursive: true });
 });
 
-function manifestFor(tag: string, platforms: string[]): Manifest {
-  return {
-    file: "m.yaml",
-    name: "m",
-    release: 1,
-    addresses: ["registry.lan"],
-    platforms,
-    registry: {
-      image: parseReference(`${upstream.host}/library/registry:${tag}`),
-      port: 443,
-      access: "read-only",
-    },
-    certificates: { from: "bundle" },
-    seeds: [],
-    images: [],
-    files: [],
-  };
+async function manifestFor(tag: string, platforms: string[]): Promise<Manifest> {
+  const file = join(folder, "m.yaml");
+  const registry = `registry: {image: ${upstream.host}/library/registry:${tag}}`;
+  const lines = ["name: m", "addresses: [registry.lan]", registry, `platforms: [${platforms}]`];
+  await writeFile(file, [...lines, "images: [alpine:3.20]", ""].join("\n"));
+  return readManifest(file);
 }
 
 const digestsOf = (image: TestImage) => [image.digest, ...image.blobs.map(({ digest }) => digest)].sort();
 
 test("of an index the platforms asked for are carried, not the index; it is no repository's", async () => {
-  const { images, content } = await planRegistryImage(manifestFor("2", ["linux/amd64"]), client, pLimit(2));
+  const { images, content } = await planRegistryImage(
+    await manifestFor("2", ["linux/amd64"]),
+    client,
+    pLimit(2),
+  );
   assert.deepEqual(images, { "linux/amd64": amd64.digest });
   assert.deepEqual(content.blobs.map(({ digest }) => digest).sort(), digestsOf(amd64));
   assert.ok(content.blobs.every(({ role }) => role === "registry"));
@@ -73,7 +65,7 @@ test("of an index the platforms asked for are carried, not the index; it is no r
 });
 
 test("each platform gets its own image manifest", async () => {
-  const manifest = manifestFor("2", ["linux/amd64", "linux/arm64"]);
+  const manifest = await manifestFor("2", ["linux/amd64", "linux/arm64"]);
   const { images, content } = await planRegistryImage(manifest, client, pLimit(2));
   assert.deepEqual(images, { "linux/amd64": amd64.digest, "linux/arm64": arm64.digest });
   const wanted = [...new Set([...digestsOf(amd64), ...digestsOf(arm64)])].sort();
@@ -81,15 +73,15 @@ test("each platform gets its own image manifest", async () => {
 });
 
 test("an image without an index is taken by its config's platform", async () => {
-  const { images } = await planRegistryImage(manifestFor("single", ["linux/amd64"]), client, pLimit(2));
+  const { images } = await planRegistryImage(await manifestFor("single", ["linux/amd64"]), client, pLimit(2));
   assert.deepEqual(images, { "linux/amd64": amd64.digest });
 });
 
 test("a platform that is not there is named in what is left out; none at all is an error", async () => {
-  const manifest = manifestFor("2", ["linux/amd64", "linux/s390x"]);
+  const manifest = await manifestFor("2", ["linux/amd64", "linux/s390x"]);
   const { content } = await planRegistryImage(manifest, client, pLimit(2));
   assert.match(content.leftOut?.[0]?.what ?? "", /library\/registry:2 for linux\/s390x/);
-  await assert.rejects(planRegistryImage(manifestFor("2", ["linux/s390x"]), client, pLimit(2)), {
+  await assert.rejects(planRegistryImage(await manifestFor("2", ["linux/s390x"]), client, pLimit(2)), {
     kind: "upstream",
     message: /wanted linux\/s390x, but its image index names linux\/amd64, linux\/arm64/,
   });
