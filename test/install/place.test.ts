@@ -33,7 +33,7 @@ import {
 const folder = await mkdtemp(join(tmpdir(), "drydock-place-"));
 const mounts: string[] = [];
 after(async () => {
-  for (const mount of mounts) await run("umount", [mount]);
+  for (const mount of mounts) await run("umount", ["--lazy", mount]);
   await rm(folder, { recursive: true });
 });
 
