@@ -203,12 +203,20 @@ export const manifestSchema = {
     },
     image: {
       description:
-        "An image by its reference, or by the fields here. docker-daemon:NAME:TAG comes from the local engine.",
+        "An image by its reference, or by the fields here. docker-daemon:NAME:TAG comes from the local engine. Or the images that other files name, with from.",
       type: ["string", "object"],
       minLength: 1,
       additionalProperties: false,
-      required: ["reference"],
+      if: { required: ["from"] },
+      then: { properties: { reference: false, as: false } },
+      else: { required: ["reference"] },
       properties: {
+        from: {
+          description:
+            "Takes the images that files name: a Compose file, Kubernetes objects, or a text file with one reference a line. A path or a glob pattern; - reads standard input.",
+          type: "string",
+          minLength: 1,
+        },
         reference: {
           description:
             "Where the image comes from: alpine:3.20, quay.io/team/app@sha256:…, docker-daemon:my/app:dev.",

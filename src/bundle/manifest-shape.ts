@@ -55,13 +55,16 @@ function pathOf(error: ErrorObject, top: unknown): KeyPath {
     value = (value as Record<string, unknown>)[key];
   }
   if (error.keyword === "additionalProperties") path.push(params.additionalProperty);
-  if (error.keyword === "required" && !isSeedChoice(error)) path.push(params.missingProperty);
+  if (error.keyword === "required" && choiceOf(error) === undefined) path.push(params.missingProperty);
   return path;
 }
 
-/** Without `url` the schema wants `file`; but either would do. */
-function isSeedChoice(error: ErrorObject): boolean {
-  return error.schemaPath.endsWith("/else/required");
+/** Without `url` the schema wants `file`, and without `from` `reference`; but either would do. */
+function choiceOf({ schemaPath, params }: ErrorObject): string | undefined {
+  if (!schemaPath.endsWith("/else/required")) return undefined;
+  return params.missingProperty === "reference"
+    ? "wanted `reference`, or `from`"
+    : "wanted `url` with `sha256`, or `file`";
 }
 
 const typeNames: Record<string, string> = {
@@ -80,9 +83,11 @@ function describe(error: ErrorObject): string {
       return near === undefined ? "unknown key" : `unknown key; did you mean \`${near}\`?`;
     }
     case "required":
-      return isSeedChoice(error) ? "wanted `url` with `sha256`, or `file`" : "is missing";
+      return choiceOf(error) ?? "is missing";
     case "false schema":
-      return "wanted either `url` or `file`, got both";
+      return error.instancePath.startsWith("/images/")
+        ? "does not go with `from`"
+        : "wanted either `url` or `file`, got both";
     case "type":
       return `wanted ${wantedTypes(params.type)}, got ${show(data)}${quotesHint(params.type, data)}`;
     case "enum":

@@ -79,15 +79,19 @@ export type CertificateRequest =
  */
 export type Sha256 = string;
 /**
- * An image by its reference, or by the fields here. docker-daemon:NAME:TAG comes from the local engine.
+ * An image by its reference, or by the fields here. docker-daemon:NAME:TAG comes from the local engine. Or the images that other files name, with from.
  */
 export type Image =
   | string
   | {
       /**
+       * Takes the images that files name: a Compose file, Kubernetes objects, or a text file with one reference a line. A path or a glob pattern; - reads standard input.
+       */
+      from?: string;
+      /**
        * Where the image comes from: alpine:3.20, quay.io/team/app@sha256:…, docker-daemon:my/app:dev.
        */
-      reference: string;
+      reference?: string;
       /**
        * Which platforms of it are carried: a list, or all.
        *

@@ -8,11 +8,14 @@ import { checkAddress } from "../certificates/addresses.ts";
 import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
 import { DrydockError, fileErrorText } from "../errors.ts";
 import { isRegistryHost, parseReference, type Reference } from "../oci/reference.ts";
+import { type Reporter, silentReporter } from "../reporter.ts";
+import { type ImageList, ImageLists } from "./find-images/image-lists.ts";
 import { carriedFiles, isFile, type ManifestCarriedFile } from "./manifest-files.ts";
 import { manifestSchema } from "./manifest-schema.ts";
 import { checkShape, type ShapeCheck } from "./manifest-shape.ts";
 import { type KeyPath, ManifestText } from "./manifest-text.ts";
 import type { Image, ManifestFile } from "./manifest-types.ts";
+import { NamedImages, nameOf } from "./named-images.ts";
 
 /** A manifest, checked, with its defaults filled in and its paths absolute. */
 export interface Manifest {
@@ -60,11 +63,18 @@ const defaults = {
   from: manifestSchema.definitions.certificates.properties.from.default,
 };
 
+export interface ManifestOptions {
+  /** more files that name images, relative to the working directory; "-" is standard input */
+  imagesFrom?: readonly string[];
+  /** is told what was not searched for images */
+  reporter?: Reporter;
+}
+
 /**
  * @throws DrydockError "input". Where the file can be read, its message has a line for each problem:
  * "FILE:LINE: KEY: what is wrong".
  */
-export async function readManifest(file: string): Promise<Manifest> {
+export async function readManifest(file: string, options: ManifestOptions = {}): Promise<Manifest> {
   const text = new ManifestText(file, await readText(file));
   const shape = checkShape(text);
   const reader = new Reader(text, shape, dirname(resolve(file)));
@@ -72,10 +82,12 @@ export async function readManifest(file: string): Promise<Manifest> {
   const image = reader.reference(["registry", "image"], shape.manifest.registry?.image ?? defaults.image);
   const mirrors = reader.mirrors();
   const images = reader.images();
+  const lists = await reader.imageLists(options.imagesFrom ?? []);
   const certificates = await reader.certificates();
   const seeds = await reader.seeds();
   const files = await reader.files();
   text.throwIfWrong();
+  await addListed(images, lists, options.reporter ?? silentReporter);
   // Only now it is certain that it is a whole one.
   const { name, release, platforms, registry } = shape.manifest as ManifestFile;
   return {
@@ -92,7 +104,7 @@ export async function readManifest(file: string): Promise<Manifest> {
     },
     certificates,
     seeds,
-    images,
+    images: images.images,
     files,
   };
 }
@@ -127,6 +139,17 @@ class Reader {
       if (!(error instanceof DrydockError)) throw error;
       this.#text.problem(path, error.hint === undefined ? error.message : `${error.message}. ${error.hint}`);
       return undefined;
+    }
+  }
+
+  /** As #try, for what takes its time. */
+  async #tryLater(path: KeyPath, read: () => Promise<void>): Promise<void> {
+    try {
+      await read();
+    } catch (error) {
+      this.#try(path, () => {
+        throw error;
+      });
     }
   }
 
@@ -167,28 +190,46 @@ class Reader {
     return manifest.mirrors;
   }
 
-  images(): ManifestImage[] {
-    const { manifest, fits } = this.#shape;
-    const platforms = fits(["platforms"]) ? (manifest.platforms ?? [...defaults.platforms]) : [];
-    const referrers = manifest.referrers ?? defaults.referrers;
-    const names = new Map<string, { path: KeyPath; source: string }>();
-    const images: ManifestImage[] = [];
-    for (const { path, entry } of this.#entries("images", manifest.images)) {
-      const image = this.#try(path, () => readImage(entry, { platforms, referrers }));
+  /** Those that the manifest names itself. */
+  images(): NamedImages {
+    const named = new NamedImages();
+    const unsaid = this.#unsaid();
+    for (const { path, entry } of this.#entries("images", this.#shape.manifest.images)) {
+      const { reference = "", from, ...rest } = fieldsOf(entry);
+      if (from !== undefined) continue;
+      const image = this.#try(path, () => readImage({ ...unsaid, ...rest, reference }));
       if (image === undefined) continue;
-      images.push(image);
-      const { repository, tag } = image.site;
-      const name = tag === undefined ? `${repository}@${image.reference.digest}` : `${repository}:${tag}`;
-      const other = names.get(name);
-      if (other === undefined) names.set(name, { path, source: image.source });
-      else this.#clash(path, image.source, name, other);
+      const line = this.#text.lineOf(path);
+      const other = named.add(image, `${this.#text.file}:${line}`);
+      if (other !== undefined) this.#clash(path, image, other);
     }
-    return images;
+    return named;
   }
 
-  #clash(path: KeyPath, source: string, name: string, other: { path: KeyPath; source: string }): void {
-    const line = this.#text.lineOf(other.path);
-    const text = `${source} and ${other.source} (line ${line}) would both be ${name} at the site`;
+  /** The files in which more images are named. @param more those that the manifest does not speak of */
+  async imageLists(more: readonly string[]): Promise<ImageList<ImageFields>[]> {
+    const unsaid = this.#unsaid();
+    const lists = new ImageLists<ImageFields>();
+    for (const { path, entry } of this.#entries("images", this.#shape.manifest.images)) {
+      const { from, reference: _, ...rest } = fieldsOf(entry);
+      if (from === undefined) continue;
+      const fields = { ...unsaid, ...rest };
+      await this.#tryLater(path, () => lists.add(from, dirname(this.#text.file), fields));
+    }
+    for (const from of more) lists.addFile(from, unsaid);
+    return lists.lists;
+  }
+
+  /** What holds for an image that does not say it. */
+  #unsaid(): ImageFields {
+    const { manifest, fits } = this.#shape;
+    const platforms = fits(["platforms"]) ? (manifest.platforms ?? [...defaults.platforms]) : [];
+    return { platforms, referrers: manifest.referrers ?? defaults.referrers };
+  }
+
+  #clash(path: KeyPath, image: ManifestImage, other: { image: ManifestImage; where: string }): void {
+    const line = other.where.slice(other.where.lastIndexOf(":") + 1);
+    const text = `${image.source} and ${other.image.source} (line ${line}) would both be ${nameOf(image)} at the site`;
     this.#text.problem(path, `${text}; give one another name with \`as\`, or leave it out`);
   }
 
@@ -243,13 +284,9 @@ class Reader {
   async files(): Promise<ManifestCarriedFile[]> {
     const found = new Map<string, ManifestCarriedFile>();
     for (const { path, entry } of this.#entries("files", this.#shape.manifest.files)) {
-      try {
+      await this.#tryLater(path, async () => {
         for (const file of await carriedFiles(this.#folder, entry)) found.set(file.name, file);
-      } catch (error) {
-        this.#try(path, () => {
-          throw error;
-        });
-      }
+      });
     }
     return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -257,14 +294,45 @@ class Reader {
 
 const enginePrefix = "docker-daemon:";
 
+/** Reads the lists and adds what they name. @throws DrydockError "input" with a line for each problem */
+async function addListed(
+  images: NamedImages,
+  lists: ImageList<ImageFields>[],
+  reporter: Reporter,
+): Promise<void> {
+  const problems: DrydockError[] = [];
+  for (const list of lists) {
+    for (const { reference, where } of await list.read(reporter)) {
+      try {
+        images.addFound(readImage({ ...list.fields, reference }), where);
+      } catch (error) {
+        if (!(error instanceof DrydockError)) throw error;
+        problems.push(new DrydockError("input", `${where}: ${error.message}`, { hint: error.hint }));
+      }
+    }
+  }
+  if (problems.length === 0) return;
+  const hints = new Set(problems.map(({ hint }) => hint));
+  throw new DrydockError("input", problems.map(({ message }) => message).join("\n"), {
+    hint: hints.size === 1 ? problems[0]?.hint : undefined,
+  });
+}
+
+/** What an entry of `images` says besides the reference; what it does not say is filled in. */
+interface ImageFields {
+  /** no other text than "all": the schema sees to it */
+  platforms: string[] | string;
+  referrers: boolean;
+  as?: string;
+}
+
+function fieldsOf(written: Image): Exclude<Image, string> {
+  return typeof written === "string" ? { reference: written } : written;
+}
+
 /** @throws DrydockError "input" if the reference is none. */
-function readImage(written: Image, unlessSaid: { platforms: string[]; referrers: boolean }): ManifestImage {
-  const {
-    reference: source,
-    platforms = unlessSaid.platforms,
-    referrers = unlessSaid.referrers,
-    as,
-  } = typeof written === "string" ? { reference: written } : written;
+function readImage(written: ImageFields & { reference: string }): ManifestImage {
+  const { reference: source, platforms, referrers, as } = written;
   const fromEngine = source.startsWith(enginePrefix);
   const reference = parseReference(fromEngine ? source.slice(enginePrefix.length) : source);
   const tag = reference.tag === undefined ? {} : { tag: reference.tag };
@@ -272,7 +340,6 @@ function readImage(written: Image, unlessSaid: { platforms: string[]; referrers:
     source,
     from: fromEngine ? "engine" : "registry",
     reference,
-    // The schema lets no other text through.
     platforms: typeof platforms === "string" ? "all" : platforms,
     referrers,
     site: as === undefined ? { repository: reference.repository, ...tag } : { ...tag, ...splitName(as) },

@@ -39,7 +39,14 @@ async function problems(text: string, files: Record<string, string> = {}): Promi
 }
 
 /** What the examples point to that is the user's own. */
-const usersFiles: Record<string, string[]> = { "complete.yaml": ["extra-seed.tar.gz", "charts/app-1.tgz"] };
+const usersFiles: Record<string, Record<string, string>> = {
+  "complete.yaml": {
+    "extra-seed.tar.gz": "",
+    "charts/app-1.tgz": "",
+    "compose.yaml": "services: {web: {image: nginx:1.27}}\n",
+    "k8s/web.yaml": "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: web, image: nginx:1.27}]}\n",
+  },
+};
 
 for (const name of (await readdir(examples)).filter((file) => file.endsWith(".yaml"))) {
   test(`the example ${name} is right, and names its schema`, async () => {
@@ -47,15 +54,15 @@ for (const name of (await readdir(examples)).filter((file) => file.endsWith(".ya
     assert.match(text, /^# yaml-language-server: \$schema=drydock\.schema\.json\n/);
     const own = await mkdtemp(join(folder, "example-"));
     await cp(examples, own, { recursive: true });
-    const missing = usersFiles[name] ?? [];
+    const missing = Object.entries(usersFiles[name] ?? {});
     if (missing.length > 0) {
       const found = (await problems(text, { "ca.json": await readFile(join(examples, "ca.json"), "utf8") }))
         .length;
       assert.equal(found, missing.length, "without the user's files, these are all that is wrong");
     }
-    for (const file of missing) {
+    for (const [file, content] of missing) {
       await mkdir(dirname(join(own, file)), { recursive: true });
-      await writeFile(join(own, file), "");
+      await writeFile(join(own, file), content);
     }
     await readManifest(join(own, name));
   });
