@@ -49,6 +49,8 @@ export async function readTop(source: ByteSource, expectedDigest: string | undef
   for (;;) {
     const signature = readHeader(header.bytes, (name) => signatureName.test(name));
     if (!signature) break;
+    if (signatures.includes(signature.name))
+      throw deviates(source, header.at, "another entry", `entry "${signature.name}" a second time`);
     const entry = await readEntry(source, header, signature.name, topSizeLimits.signature, mtime);
     signatures.push(signature.name);
     header = await readHeaderBlock(source, entry.end);
@@ -69,7 +71,10 @@ export async function readTop(source: ByteSource, expectedDigest: string | undef
     if (name === topNames.index) indexBytes = entry.bytes;
     end = entry.end;
   }
-  return { digest, signatures, files, index: parseBundleIndex(indexBytes), indexBytes, mtime, end };
+  const index = parseBundleIndex(indexBytes);
+  if (Date.parse(index.created) !== mtime * 1000)
+    throw deviates(source, 0, `headers of ${index.created}`, `of ${new Date(mtime * 1000).toISOString()}`);
+  return { digest, signatures, files, index, indexBytes, mtime, end };
 }
 
 function checkDigest(source: ByteSource, digest: string, expected: string | undefined): void {

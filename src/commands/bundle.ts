@@ -57,7 +57,7 @@ export default class Bundle extends DrydockCommand {
     "<%= config.bin %> bundle site.yaml -o /media/stick/site.tar --passphrase-file ~/site.pass",
     "<%= config.bin %> bundle site.yaml --mirror docker.io=mirror.lan:5000 --plain-http mirror.lan:5000",
   ];
-  static override exitCodes = ["input", "integrity", "preflight", "upstream", "host"] as const;
+  static override exitCodes = ["input", "integrity", "preflight", "upstream", "certificate", "host"] as const;
   static override whenInterrupted = "No bundle was written; the same command begins again.";
 
   async run(): Promise<Omit<BundleResult, "index"> & { bundle: BundleResult["index"] }> {

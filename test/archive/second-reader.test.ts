@@ -287,6 +287,24 @@ test("both refuse what is hostile", async () => {
     "a file that leads out": withIndex((index) =>
       Object.assign(index, { files: [{ name: "a/../../b", digest: file }] }),
     ),
+    "a file that leads out behind a line end": withIndex((index) =>
+      Object.assign(index, { files: [{ name: "a\n/../../b", digest: file }] }),
+    ),
+    "two files of one name": withIndex((index) =>
+      Object.assign(index, {
+        files: [
+          { name: "b", digest: file },
+          { name: "b", digest: file },
+        ],
+      }),
+    ),
+    "another time in the headers than in the index": withIndex((index) =>
+      Object.assign(index, { created: "2026-01-02T03:04:06Z" }),
+    ),
+    "a signature that stands twice": put(
+      1024,
+      ...[1, 2].map(() => entry("signatures/a.sig", Buffer.from("s"))),
+    ),
     "a file that is not carried": withIndex((index) =>
       Object.assign(index, { files: [{ name: "b", digest: digestOf("not there") }] }),
     ),
