@@ -1,5 +1,4 @@
 /** What is inside a bundle, as text for people: shared by `bundle` and `inspect`. */
-import { stripVTControlCharacters } from "node:util";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { columns, count, formatBytes, printable } from "./format.ts";
 
@@ -17,7 +16,7 @@ export function describeContents(index: BundleIndex, size: number): string {
     ["certificates", certificatesText(index)],
   ];
   const sections = [
-    columns(facts),
+    columns(facts.map(onOneLine)),
     list("images", imageRows(index)),
     list(
       "seeds",
@@ -36,7 +35,12 @@ export function describeContents(index: BundleIndex, size: number): string {
       index.leftOut.map(({ what, why }) => [what, why]),
     ),
   ];
-  return printable(sections.filter((section) => section !== "").join("\n\n"), true);
+  return sections.filter((section) => section !== "").join("\n\n");
+}
+
+/** A name with a line end in it could pass for a line of ours. */
+function onOneLine(row: string[]): string[] {
+  return row.map((cell) => printable(cell));
 }
 
 function accessText({ registry }: BundleIndex): string {
@@ -71,7 +75,7 @@ function imageRows({ repositories, images }: BundleIndex): string[][] {
 
 function list(title: string, rows: string[][]): string {
   if (rows.length === 0) return "";
-  const shown = rows.slice(0, longestList).map((row) => row.map((cell) => stripVTControlCharacters(cell)));
+  const shown = rows.slice(0, longestList).map(onOneLine);
   const more =
     rows.length > shown.length ? `\n  and ${rows.length - shown.length} more (--json lists all)` : "";
   return `${title}\n${columns(shown, { indent: 2 })}${more}`;
