@@ -4,32 +4,33 @@
  */
 import { dirname, resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { totalsOf } from "../archive/contents.ts";
 import { type ArchiveParts, ArchiveWriter, checkOutput, planArchive } from "../archive/writer.ts";
-import { readCredentials } from "../oci/credentials.ts";
-import { formatReference } from "../oci/reference.ts";
-import { RegistryClient } from "../oci/registry-client.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
+import { type ConnectOptions, connectRegistries } from "./connect.ts";
 import type { BlobSink, Content } from "./content.ts";
 import { createdTime } from "./created.ts";
+import { makeIndex } from "./make-index.ts";
 import { readManifest } from "./manifest.ts";
 import { mergeContents } from "./merge.ts";
-import { plan } from "./plan.ts";
+import type { Locking } from "./pins.ts";
+import { defaultParallel, plan } from "./plan.ts";
 import { readmeOf } from "./readme.ts";
 
-export interface BundleOptions {
+export interface BundleOptions extends ConnectOptions {
   /** where the archive goes; NAME.tar in the working directory if left out */
   output?: string;
   /** replace an output that exists */
   force: boolean;
-  /** hosts ("HOST[:PORT]") that are asked over plain HTTP */
-  plainHttp: ReadonlySet<string>;
-  /** registry → the host to ask in its place */
-  mirrors: ReadonlyMap<string, string>;
   /** where CA and server pair are kept; the user's own place if left out */
   keyStore?: string;
   protection: KeyProtection;
+  /** more files that name images, relative to the working directory; "-" is standard input */
+  imagesFrom?: readonly string[];
+  /** none if left out */
+  locking?: Locking;
+  /** downloads at the same time, over all registries; 8 if left out */
+  parallel?: number;
 }
 
 export interface BundleResult {
@@ -41,6 +42,8 @@ export interface BundleResult {
   index: BundleIndex;
   /** the passphrase that was made for the server's key; it is nowhere else */
   code?: string;
+  /** the path of the lock file that was written */
+  lock?: string;
   /** what of the certificates is new; absent where all was used again */
   newCertificates?: string;
 }
@@ -54,36 +57,18 @@ export async function bundle(
   options: BundleOptions,
   reporter: Reporter,
 ): Promise<BundleResult> {
-  const manifest = await readManifest(manifestFile);
+  const { imagesFrom = [], locking = "none", parallel = defaultParallel } = options;
+  const manifest = await readManifest(manifestFile, { imagesFrom, reporter });
   const output = resolve(options.output ?? `${manifest.name}.tar`);
   await checkOutput(output, options.force);
   const created = createdTime();
-  const client = new RegistryClient({
-    credentials: await readCredentials(),
-    plainHttp: options.plainHttp,
-    mirrors: options.mirrors,
-  });
+  const client = await connectRegistries(options);
   const contents: Content[] = [];
   try {
-    const sources = { manifest, client, spoolFolder: dirname(output), contents };
-    const { certificates, registry } = await plan(sources, options, reporter);
+    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, parallel };
+    const { certificates, registry, lock } = await plan(sources, options, reporter);
     const { names, ...parts } = mergeContents(contents);
-    const index: BundleIndex = {
-      formatVersion: 1,
-      name: manifest.name,
-      release: manifest.release,
-      created,
-      addresses: manifest.addresses,
-      registry: {
-        reference: formatReference(manifest.registry.image),
-        images: registry.images,
-        port: manifest.registry.port,
-        access: manifest.registry.access,
-      },
-      totals: totalsOf(parts),
-      certificates: certificates.certificates,
-      ...parts,
-    };
+    const index = makeIndex(manifest, created, certificates.certificates, registry, parts);
     const archive = { index, readme: readmeOf(index), images: names };
     const { digest, size } = await write(output, archive, contents, options.force, reporter);
     const { code, made } = certificates;
@@ -94,6 +79,7 @@ export async function bundle(
       index,
       ...(code ? { code } : {}),
       ...(made ? { newCertificates: made } : {}),
+      ...(lock ? { lock } : {}),
     };
   } finally {
     await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);

@@ -22,6 +22,8 @@ export interface EngineImageRequest {
   source: string;
   /** what the engine knows it by: `my/app:dev` */
   name: string;
+  /** what to ask for in its place, where just one image will do: its id */
+  id?: string;
   /** its repository and tag at the site; no tag: it is there by its digest alone */
   repository: string;
   tag?: string;
@@ -46,8 +48,8 @@ export async function planEngineImage(
   docker: Dockerode,
   spoolFolder: string,
 ): Promise<Content> {
-  const where = `image ${JSON.stringify(request.name)} of the local engine`;
-  const archive = await saveImage(docker, request.name, where);
+  const where = nameInErrors(request.name);
+  const archive = await saveImage(docker, request, where);
   const folder = await mkdtemp(join(spoolFolder, "drydock-spool-")).catch((cause: unknown) => {
     throw new DrydockError("host", `make a folder in ${JSON.stringify(spoolFolder)}: ${errorText(cause)}`, {
       cause,
@@ -64,27 +66,51 @@ export async function planEngineImage(
 }
 
 /** Asks for the image first: an engine that lacks it says so only there in a way that all engines share. */
-async function saveImage(docker: Dockerode, name: string, where: string): Promise<AsyncIterable<Uint8Array>> {
+async function saveImage(
+  docker: Dockerode,
+  { name, id }: EngineImageRequest,
+  where: string,
+): Promise<AsyncIterable<Uint8Array>> {
   try {
-    const image = docker.getImage(name);
+    const image = docker.getImage(id ?? name);
     await image.inspect();
     return (await image.get()) as AsyncIterable<Uint8Array>;
   } catch (cause) {
-    if (statusOf(cause) === 404) {
-      throw new DrydockError("upstream", `read ${where}: it has no such image`, {
-        hint: "See which there are: docker images",
-        cause,
-      });
-    }
-    const noEngine = ["ENOENT", "ECONNREFUSED", "EACCES"].includes(errorCode(cause) ?? "");
-    const why = noEngine ? `no engine answers (${errorCode(cause)})` : errorText(cause);
-    throw new DrydockError("upstream", `read ${where}: ${why}`, {
-      hint: noEngine
-        ? "Start Docker, or set DOCKER_HOST to where it listens; it may take root to ask it."
-        : undefined,
+    throw notRead(cause, where, id);
+  }
+}
+
+/**
+ * The id of the image that has this name now.
+ * @throws DrydockError "upstream" if no engine answers, or it has no such image
+ */
+export async function engineImageId(docker: Dockerode, name: string): Promise<string> {
+  try {
+    return (await docker.getImage(name).inspect()).Id;
+  } catch (cause) {
+    throw notRead(cause, nameInErrors(name), undefined);
+  }
+}
+
+function nameInErrors(name: string): string {
+  return `image ${JSON.stringify(name)} of the local engine`;
+}
+
+function notRead(cause: unknown, where: string, id: string | undefined): DrydockError {
+  if (statusOf(cause) === 404) {
+    return new DrydockError("upstream", `read ${where}: it has no such image${id ? ` as ${id}` : ""}`, {
+      hint: id === undefined ? "See which there are: docker images" : "Take today's with --lock.",
       cause,
     });
   }
+  const noEngine = ["ENOENT", "ECONNREFUSED", "EACCES"].includes(errorCode(cause) ?? "");
+  const why = noEngine ? `no engine answers (${errorCode(cause)})` : errorText(cause);
+  return new DrydockError("upstream", `read ${where}: ${why}`, {
+    hint: noEngine
+      ? "Start Docker, or set DOCKER_HOST to where it listens; it may take root to ask it."
+      : undefined,
+    cause,
+  });
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -5,21 +5,25 @@
 import pLimit, { type LimitFunction } from "p-limit";
 import { defaultKeyStore } from "../certificates/custody.ts";
 import { connectEngine } from "../engine/engine.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatReference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
 import { type KeyProtection, type PlannedCertificates, planCertificates } from "./bundle-certificates.ts";
 import type { Content } from "./content.ts";
-import { planEngineImage } from "./engine-source.ts";
+import { engineImageId, planEngineImage } from "./engine-source.ts";
 import { planFiles } from "./file-source.ts";
 import { planImage } from "./image-source.ts";
-import type { Manifest } from "./manifest.ts";
+import { type Lock, lockFileOf, writeLock } from "./lock-file.ts";
+import type { Manifest, ManifestImage } from "./manifest.ts";
+import { engineName, type Locking, lockedPins, type Pins, seedName, unpinned } from "./pins.ts";
 import { type PlannedRegistry, planRegistryImage } from "./registry-image.ts";
 import { planSeed } from "./seed-source.ts";
 
-/** Downloads at the same time, over all registries. */
-const downloads = 8;
-/** Images whose image manifests are fetched at the same time. */
-const resolutions = 8;
+/** Downloads at the same time, over all registries, unless it is said. */
+export const defaultParallel = 8;
+/** Images whose image manifests are fetched at the same time, unless fewer downloads are wanted. */
+const mostResolutions = 8;
 
 export interface Sources {
   manifest: Manifest;
@@ -28,6 +32,9 @@ export interface Sources {
   spoolFolder: string;
   /** gets each source as soon as it is planned, so that it is disposed of */
   contents: Content[];
+  locking: Locking;
+  /** downloads at the same time, over all registries */
+  parallel: number;
 }
 
 /** What plan() needs of a bundle's options. */
@@ -37,61 +44,139 @@ export interface PlanOptions {
   protection: KeyProtection;
 }
 
+/** What a bundle is planned to be, besides what stands in `contents`. */
+export interface Planned {
+  certificates: PlannedCertificates;
+  registry: PlannedRegistry;
+  /** the path of the lock file that was written */
+  lock?: string;
+}
+
 /**
- * Plans every source. What was planned stands in `contents`, also when this throws.
+ * Plans every source, and writes the lock file if one is wanted. What was planned stands in `contents`, also
+ * when this throws.
  * @throws DrydockError "input", "upstream", "integrity", "host": whatever a source ends with
  */
-export async function plan(
-  { manifest, client, spoolFolder, contents }: Sources,
-  options: PlanOptions,
-  reporter: Reporter,
-): Promise<{ certificates: PlannedCertificates; registry: PlannedRegistry }> {
-  const limit = pLimit(downloads);
-  const registry = await runStep(reporter, "resolve images", async (step) => {
-    const planned = await planRegistryImage(manifest, client, limit);
-    contents.push(planned.content, ...(await resolveAll(manifest, client, limit, step)));
-    return planned;
-  });
-  for (const { source, from, site, platforms } of manifest.images) {
-    if (from !== "engine") continue;
-    const name = source.replace(/^docker-daemon:/, "");
-    const [platform] = platforms === "all" ? [] : platforms;
-    const request = { source, name, ...site, ...(platform === undefined ? {} : { platform }) };
-    const image = () => planEngineImage(request, connectEngine().docker, spoolFolder);
-    contents.push(await runStep(reporter, `read ${source}`, image));
-  }
-  for (const seed of manifest.seeds) {
-    const source = "url" in seed ? seed.url : seed.file;
-    contents.push(await planSeed({ ...seed, source }, { spoolFolder, reporter }));
-  }
-  if (manifest.files.length > 0)
-    contents.push(await runStep(reporter, "read files", () => planFiles(manifest.files)));
+export async function plan(sources: Sources, options: PlanOptions, reporter: Reporter): Promise<Planned> {
+  const { manifest, contents } = sources;
+  const pins = await pinsOf(sources, reporter);
+  const { registry, images } = await planImages(sources, pins, reporter);
+  const engine = await planEngineImages(sources, pins, reporter);
+  const seeds = await planSeeds(sources, pins, reporter);
+  await planCarriedFiles(sources, reporter);
+  const lock = await keepLock(sources, { images, engine, seeds });
   const keyStore = options.keyStore ?? defaultKeyStore();
   const certificates = await runStep(reporter, "certificates", () =>
     planCertificates(manifest, keyStore, options.protection, new Date()),
   );
   // Certificates and key come first in the archive, so that a pipe gives them before the bulk.
   contents.unshift(certificates.content);
-  return { certificates, registry };
+  return { certificates, registry, ...lock };
+}
+
+/** @throws as lockedPins */
+export async function pinsOf(
+  { manifest, locking }: Pick<Sources, "manifest" | "locking">,
+  reporter: Reporter,
+): Promise<Pins> {
+  return locking === "locked" ? await lockedPins(manifest, reporter) : unpinned;
+}
+
+/** Writes what was found to the lock file, if that is wanted. */
+export async function keepLock(
+  { manifest, locking }: Pick<Sources, "manifest" | "locking">,
+  lock: Lock,
+): Promise<{ lock?: string }> {
+  if (locking !== "lock") return {};
+  const path = lockFileOf(manifest);
+  await writeLock(path, lock);
+  return { lock: path };
+}
+
+/** The registry's own image and those of upstream registries. */
+export async function planImages(
+  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder">,
+  pins: Pins,
+  reporter: Reporter,
+): Promise<{ registry: PlannedRegistry; images: Lock["images"] }> {
+  const limit = pLimit(parallel);
+  const wanted = manifest.images.filter(({ from }) => from === "registry");
+  const resolving = pLimit(Math.min(parallel, mostResolutions));
+  return await runStep(reporter, "resolve images", async (step) => {
+    const registry = await planRegistryImage(manifest, client, limit, pins.image(manifest.registry.image));
+    const planned = await resolveAll(wanted, pins, { client, limit, resolving }, step);
+    contents.push(registry.content, ...planned);
+    const images: Record<string, Digest> = { [formatReference(manifest.registry.image)]: registry.digest };
+    for (const [at, { reference }] of wanted.entries()) {
+      const digest = planned[at]?.images?.[0]?.digest;
+      if (digest !== undefined) images[formatReference(reference)] = digest;
+    }
+    return { registry, images };
+  });
 }
 
 async function resolveAll(
-  manifest: Manifest,
-  client: RegistryClient,
-  limit: LimitFunction,
+  wanted: ManifestImage[],
+  pins: Pins,
+  { client, limit, resolving }: { client: RegistryClient; limit: LimitFunction; resolving: LimitFunction },
   step: Step,
 ): Promise<Content[]> {
-  const wanted = manifest.images.filter(({ from }) => from === "registry");
-  const resolving = pLimit(resolutions);
   let done = 0;
   return await Promise.all(
-    wanted.map(({ source, reference, site, platforms }) =>
+    wanted.map((image) =>
       resolving(async () => {
-        const content = await planImage({ source, reference, ...site, platforms }, client, limit);
+        const { source, site, platforms } = image;
+        const request = { source, reference: pins.image(image.reference), ...site, platforms };
+        const content = await planImage(request, client, limit);
         done += 1;
         step.detail(`${done} of ${wanted.length}, ${source}`);
         return content;
       }),
     ),
   );
+}
+
+/** @returns the images' ids, where they are pinned or to be locked */
+async function planEngineImages(
+  { manifest, spoolFolder, contents, locking }: Sources,
+  pins: Pins,
+  reporter: Reporter,
+): Promise<Lock["engine"]> {
+  const ids: Lock["engine"] = {};
+  for (const { source, from, site, platforms } of manifest.images) {
+    if (from !== "engine") continue;
+    const { docker } = connectEngine();
+    const name = engineName(source);
+    // Saved by its id, the image is the one that is locked, whatever happens to its name meanwhile.
+    const id = pins.engine(name) ?? (locking === "lock" ? await engineImageId(docker, name) : undefined);
+    if (id !== undefined) ids[name] = id;
+    const [platform] = platforms === "all" ? [] : platforms;
+    const request = { source, name, ...site, ...(platform && { platform }), ...(id && { id }) };
+    const image = () => planEngineImage(request, docker, spoolFolder);
+    contents.push(await runStep(reporter, `read ${source}`, image));
+  }
+  return ids;
+}
+
+async function planSeeds(
+  { manifest, spoolFolder, contents }: Sources,
+  pins: Pins,
+  reporter: Reporter,
+): Promise<Lock["seeds"]> {
+  const found: Lock["seeds"] = {};
+  for (const seed of manifest.seeds) {
+    const source = "url" in seed ? seed.url : seed.file;
+    const content = await planSeed({ ...seed, source, sha256: pins.seed(seed) }, { spoolFolder, reporter });
+    contents.push(content);
+    if (content.seed !== undefined) found[seedName(manifest, seed)] = content.seed.sha256;
+  }
+  return found;
+}
+
+export async function planCarriedFiles(
+  { manifest, contents }: Pick<Sources, "manifest" | "contents">,
+  reporter: Reporter,
+): Promise<void> {
+  if (manifest.files.length === 0) return;
+  contents.push(await runStep(reporter, "read files", () => planFiles(manifest.files)));
 }

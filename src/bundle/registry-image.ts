@@ -4,26 +4,32 @@
  */
 import type { LimitFunction } from "p-limit";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import type { Digest } from "../oci/digest.ts";
 import { formatPlatform } from "../oci/platform.ts";
-import { formatReference } from "../oci/reference.ts";
+import { formatReference, type Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
 import type { Content } from "./content.ts";
 import { imageContent, resolveImage } from "./image-source.ts";
 import type { Manifest } from "./manifest.ts";
 
 export interface PlannedRegistry {
+  /** what the reference names: of its image index, where it is one */
+  digest: Digest;
   images: BundleIndex["registry"]["images"];
   content: Content;
 }
 
-/** @throws as resolveImage: none of the manifest's platforms is there, no such tag, … */
+/**
+ * @param reference the same as the manifest's, perhaps with the digest that it is held to
+ * @throws as resolveImage: none of the manifest's platforms is there, no such tag, …
+ */
 export async function planRegistryImage(
   { registry, platforms }: Manifest,
   client: RegistryClient,
   limit: LimitFunction,
+  reference: Reference = registry.image,
 ): Promise<PlannedRegistry> {
-  const { image: reference } = registry;
-  const source = formatReference(reference);
+  const source = formatReference(registry.image);
   const image = await resolveImage(client, reference, platforms);
   const runnable = image.manifests.filter(({ platform }) => platform !== undefined);
   const images = Object.fromEntries(
@@ -40,6 +46,7 @@ export async function planRegistryImage(
     .filter(({ digest }) => carried.has(digest))
     .map((blob) => ({ ...blob, role: "registry" as const }));
   return {
+    digest: image.digest,
     images,
     content: { name: source, blobs: registryBlobs, repositories: {}, ...(leftOut ? { leftOut } : {}), fill },
   };

@@ -1,0 +1,89 @@
+/**
+ * The lock file: what each reference of a manifest meant when it was locked. It stands beside the manifest
+ * as NAME.lock.yaml.
+ */
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Ajv } from "ajv";
+import { stringify } from "yaml";
+import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
+import { writeDurably } from "../site/durable.ts";
+import { ManifestText } from "./manifest-text.ts";
+
+export interface Lock {
+  /** whole reference (docker.io/library/alpine:3.20) → digest of its image manifest or image index */
+  images: Record<string, Digest>;
+  /** name in the local engine (my/app:dev) → the image's id there */
+  engine: Record<string, string>;
+  /** URL, or path from the manifest's folder → sha256, 64 digits */
+  seeds: Record<string, string>;
+}
+
+const lockVersion = 1;
+
+const header = `Made by \`drydock bundle --lock\`: what each reference of the manifest meant then.
+\`drydock bundle --locked\` builds just this. Keep it with the manifest; make it anew with --lock.`;
+
+const names = (pattern: string, what: string) => ({
+  type: "object",
+  description: `names with ${what}`,
+  additionalProperties: { type: "string", pattern, description: what },
+});
+const schema = {
+  type: "object",
+  description: "lockVersion, images, engine and seeds",
+  additionalProperties: false,
+  required: ["lockVersion", "images", "engine", "seeds"],
+  properties: {
+    lockVersion: { const: lockVersion, description: `${lockVersion}` },
+    images: names("^sha256:[0-9a-f]{64}$", "a sha256 digest"),
+    engine: names("^sha256:[0-9a-f]{64}$", "an image's id"),
+    seeds: names("^[0-9a-f]{64}$", "64 hexadecimal digits"),
+  },
+};
+const validate = new Ajv({ allErrors: true, verbose: true }).compile<Lock>(schema);
+
+/** `site.yaml` of the name plant-7 → `plant-7.lock.yaml` beside it. */
+export function lockFileOf(manifest: { file: string; name: string }): string {
+  return join(dirname(manifest.file), `${manifest.name}.lock.yaml`);
+}
+
+/** @throws DrydockError "input" if it is not there or not as it must be, with a line for each problem */
+export async function readLock(path: string): Promise<Lock> {
+  const content = await readFile(path, "utf8").catch((cause: unknown) => {
+    throw new DrydockError("input", `read lock file ${JSON.stringify(path)}: ${fileErrorText(cause)}`, {
+      hint: errorCode(cause) === "ENOENT" ? "Make it with --lock." : undefined,
+      cause,
+    });
+  });
+  const text = new ManifestText(path, content);
+  const { value } = text;
+  const fits = validate(value);
+  for (const { keyword, params, instancePath, parentSchema } of fits ? [] : (validate.errors ?? [])) {
+    const place = instancePath.split("/").slice(1).map(unescaped);
+    if (keyword === "additionalProperties")
+      text.problem([...place, params.additionalProperty], "unknown key");
+    else if (keyword === "required") text.problem([...place, params.missingProperty], "is missing");
+    else text.problem(place, `wanted ${parentSchema?.description}`);
+  }
+  text.throwIfWrong();
+  if (fits) return value;
+  throw new DrydockError("input", `read lock file ${JSON.stringify(path)}: it is none`);
+}
+
+/** RFC 6901, section 4. */
+function unescaped(part: string): string {
+  return part.replaceAll("~1", "/").replaceAll("~0", "~");
+}
+
+/** Replaces the file at once. The same lock gives the same text. @throws DrydockError "host" if it can't be written */
+export async function writeLock(path: string, { images, engine, seeds }: Lock): Promise<void> {
+  const comment = header.replace(/^/gm, "# ");
+  const content = { lockVersion, images: sorted(images), engine: sorted(engine), seeds: sorted(seeds) };
+  await writeDurably(path, `${comment}\n${stringify(content, { lineWidth: 0 })}`);
+}
+
+function sorted<T>(record: Record<string, T>): Record<string, T> {
+  return Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
