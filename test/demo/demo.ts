@@ -6,6 +6,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { errorText } from "../../src/errors.ts";
 import { atEnd } from "../lab/at-end.ts";
 import { tellStory } from "./scenes.ts";
@@ -32,19 +33,23 @@ async function demo(): Promise<void> {
     undoing ??= parts.disposeAsync();
     return undoing;
   };
-  const forget = atEnd(() => {
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
     print("\nInterrupted: taking everything away again.\n");
-    return undo();
-  });
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, interrupt);
+  const forget = atEnd(undo);
   const folder = await mkdtemp(join(tmpdir(), "drydock-demo-"));
   parts.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
   try {
     print(introduction);
     await tellStory(await startWorld(folder, parts));
   } finally {
-    // When a signal has come, the one above is at it, and ends this process.
-    forget();
     await undo();
+    // The command that was running has failed, which is no news: the signal is about to end this process.
+    if (interrupted) await sleep(60_000);
+    forget();
   }
   const seconds = Math.round((performance.now() - began) / 1000);
   print(`${paint(["bold", "green"], `That was all of it, in ${seconds} s.`)} ${conclusion}`);
@@ -72,8 +77,8 @@ and at the site, as root, with the digest and the code that this prints:
   drydock install /media/STICK/site.tar --digest DIGEST --clients HOSTS.ini
 
 "drydock" is bin/drydock.js of this folder, for Node.js 24 or newer; if yours is
-older: node_modules/.bin/node bin/drydock.js. Read on in README.md. All flags are
-in docs/commands.md, all that a manifest can say in manifests/documented.yaml.
+older: node_modules/.bin/node bin/drydock.js. Read on in README.md. Every flag
+is in docs/commands.md, every key of a manifest in manifests/documented.yaml.
 `;
 
 const problem = obstacle();

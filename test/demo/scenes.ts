@@ -27,9 +27,8 @@ export async function tellStory(world: World): Promise<void> {
 }
 
 async function buildBundle({ world: { connected, seed, upstream } }: Story): Promise<void> {
-  say(`A registry on this machine stands for Docker Hub; the seed is a registry's
-storage as somebody packed it in 2017. The manifest names all that is to
-cross.`);
+  say(`A registry here stands for Docker Hub; the seed is another registry's storage,
+as somebody packed it in 2017. The manifest names all that is to cross.`);
   await writeFile(
     join(connected.folder, "plant-7.yaml"),
     `name: plant-7
@@ -73,9 +72,8 @@ vouches for every byte. tar and sha256sum alone can tell it too.`);
 
 async function installBundle({ world, digest }: Story): Promise<void> {
   const { site, client } = await world.isolated;
-  say(`The site has a Docker engine and no route out; the passphrase came by
-telephone. One command verifies the file, places it, starts the registry and
-proves it.`);
+  say(`The site has a Docker engine and no route out; the passphrase came by phone.
+One command checks the file, places it, starts the registry and proves it.`);
   await type(site, "ip route get 192.88.99.1", { exit: 2, shows: /unreachable/ });
   const passphrase = await readFile(join(world.connected.folder, "plant-7.pass"));
   await writeFile(join(site.env.HOME ?? "", "plant-7.pass"), passphrase, { mode: 0o600 });
@@ -108,10 +106,10 @@ what came from Docker Hub today and what came in the seed of 2017.`);
   await type(client, `${run} ${registryName}/library/busybox:1.36`, { shows: /^hello from busybox$/m });
   await type(client, `${run} ${registryName}/legacy/app:2017`, { shows: /^hello from the seed$/m });
   const { digest } = world.upstream.images["team/debian-root:12"];
-  await type(client, `docker pull ${registryName}/team/debian-root@\\\n${digest}`);
+  await type(client, `docker pull --quiet ${registryName}/team/debian-root@\\\n${digest}`);
   say(`
 The registry is read-only, unless the manifest says \`access: push\`:`);
-  await type(client, `docker tag ${registryName}/library/busybox:1.36 ${registryName}/mine:1`);
+  await type(client, `docker tag ${registryName}/library/busybox:1.36 \\\n    ${registryName}/mine:1`);
   await type(client, `docker push ${registryName}/mine:1`, {
     exit: "failure",
     shows: /405|unsupported|not allowed/i,
@@ -130,14 +128,13 @@ with 0, and changes nothing. Whatever happened, it can always be run again.`);
   check((await ask(site, state)) === before, "the second install touched the running registry");
 
   say(`
-Now a second release, with one image more. On the way, one byte of it goes
-bad.`);
+Now a second release, with one image more. On the way one byte goes bad.`);
   await type(connected, "sed -i 's/^release: 1/release: 2/' plant-7.yaml");
   await type(connected, "echo '  - team/two-platforms:1' >> plant-7.yaml");
   await type(connected, bundleCommand("plant-7-2.tar", upstream.host), { terminal: true });
   const at = await offsetOfNewBlob(world, join(connected.folder, "stick/plant-7-2.tar"));
   await type(site, "cp stick/plant-7-2.tar damaged.tar");
-  await type(site, `printf '\\377' | dd of=damaged.tar bs=1 seek=${at} conv=notrunc status=none`);
+  await type(site, `printf '\\377' |\n    dd of=damaged.tar bs=1 seek=${at} conv=notrunc status=none`);
   await type(site, "drydock install damaged.tar --passphrase-file plant-7.pass", { terminal: true, exit: 4 });
   say(`
 Exit code 4: the damaged part is named, nothing of the release shows, and the

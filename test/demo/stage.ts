@@ -50,7 +50,10 @@ export async function type(place: Place, command: string, expected: Expected = {
   const prompt = paint(["green"], place.prompt);
   print(`\n${prompt} ${paint(["bold"], command)}\n`);
   const { code, said } = await runThere(place, command, expected.terminal === true);
-  if (code !== 0) print(`${paint(["dim"], `(exit code ${code})`)}\n`);
+  if (code !== 0) {
+    const how = typeof code === "number" ? `exit code ${code}` : `ended by ${code}`;
+    print(`${paint(["dim"], `(${how})`)}\n`);
+  }
   const wanted = expected.exit ?? 0;
   if (wanted === "failure" ? code === 0 : code !== wanted)
     throw new DemoFailure(`\`${command}\` ended with ${code}: wanted ${wanted}`);
