@@ -129,7 +129,7 @@ export class ManifestText {
     throw new DrydockError("input", [...new Set(lines)].join("\n"), {
       hint: isYaml
         ? undefined
-        : "The cause may stand on the line before: a bracket or quote left open, or another indent.",
+        : "The cause may stand further up: a bracket or quote left open, or another indent.",
     });
   }
 }

@@ -30,7 +30,7 @@ export async function checkDirectory(layout: SiteLayout): Promise<Finding[]> {
     {
       check: "site",
       level: "error",
-      text: `${foreign.map((one) => one?.path).join(" and ")} hold what drydock did not put there`,
+      text: `${foreign.map((one) => one?.path).join(" and ")} ${foreign.length === 1 ? "holds" : "hold"} what drydock did not put there`,
       hint: "Move it away, or name another directory with --site.",
     },
   ];
@@ -47,11 +47,15 @@ async function contents(path: string): Promise<{ path: string; names: string[] }
   }
 }
 
-/** Each folder that exists, or else the nearest one above it, can be written. */
+/** Each folder that exists, or else the nearest one above it, can be written. Says it once of a folder and those in it. */
 export async function checkWritable(paths: string[]): Promise<Finding[]> {
   const folders = new Set(await Promise.all(paths.map(nearest)));
-  const findings = await Promise.all([...folders].map(writable));
-  return findings.flat();
+  const findings = await Promise.all(
+    [...folders].map(async (path) => ({ path, found: await writable(path) })),
+  );
+  const bad = findings.filter(({ found }) => found.length > 0);
+  const isInside = ({ path }: { path: string }) => bad.some((other) => path.startsWith(`${other.path}/`));
+  return bad.filter((one) => !isInside(one)).flatMap(({ found }) => found);
 }
 
 async function writable(path: string): Promise<Finding[]> {

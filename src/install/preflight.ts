@@ -98,7 +98,8 @@ async function describeEngine(engine: Engine): Promise<EngineDescription | Findi
     return await engine.describe();
   } catch (error) {
     if (!(error instanceof DrydockError)) throw error;
-    return finding(error, "engine");
+    const found = finding(error, "engine");
+    return { ...found, text: found.text.replace(/^engine /, "") };
   }
 }
 

@@ -172,11 +172,16 @@ function classify(
   }
   const code = errorCode(error);
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
-    return new ClientFailure("unreachable", `${JSON.stringify(config.host)} does not resolve here (${code})`);
+    const text = `${JSON.stringify(config.host)} does not resolve here (${code})`;
+    return new ClientFailure("unreachable", text, "Check the name, or give its address as ansible_host.");
   }
   // "protocol" is what ssh2 calls a peer that hangs up, or says something else than SSH.
   if (error.level === "client-socket" || error.level === "protocol" || code !== undefined) {
-    return new ClientFailure("unreachable", `connect to ${target}: ${error.message}`);
+    // The system's text names the target a second time.
+    const reason = error.message.replace(/^connect (E[A-Z]+) .*$/, "$1");
+    const hint =
+      code === "ECONNREFUSED" ? "Does sshd run there, and on that port (ansible_port)?" : undefined;
+    return new ClientFailure("unreachable", `connect to ${target}: ${reason}`, hint);
   }
   return new ClientFailure("failed", `talk SSH to ${target}: ${error.message}`);
 }

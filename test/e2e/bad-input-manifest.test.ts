@@ -26,7 +26,7 @@ describe("a manifest", () => {
     const text = 'name: plant-7\naddresses: [registry.site.lan, "10.0.0.10]\nimages:\n  - alpine:3\n';
     await refused(text, [
       /manifest\.yaml:5: not YAML: .* \(it begins on line 2\)/,
-      "The cause may stand on the line before",
+      "The cause may stand further up",
     ]);
   });
 
