@@ -2,10 +2,12 @@
  * An image from an upstream registry as content of a bundle: planned from its image manifests, its blobs
  * downloaded side by side into their slots.
  */
-import type { LimitFunction } from "p-limit";
+import { DrydockError } from "../errors.ts";
+import type { Descriptor } from "../oci/image-manifest.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
 import { type BlobSink, type Content, siteName } from "./content.ts";
+import type { DownloadLimits } from "./download-limits.ts";
 import { type ResolvedImage, resolveImage, uniqueByDigest, type WantedPlatforms } from "./resolve-image.ts";
 
 export { type ResolvedImage, resolveImage, type WantedPlatforms } from "./resolve-image.ts";
@@ -19,7 +21,12 @@ export interface ImageRequest {
   /** none: the image is there by its digest alone */
   tag?: string;
   platforms: WantedPlatforms;
+  /** whether what refers to it is carried too; not if left out */
+  referrers?: boolean;
 }
+
+/** How often a blob of wrong bytes is asked for, if the sink takes it again. */
+const mostFetches = 3;
 
 /** The repository path at the site, without the upstream's host: docker.io/library/alpine → library/alpine. */
 export function sitePath(reference: Reference): string {
@@ -27,33 +34,38 @@ export function sitePath(reference: Reference): string {
 }
 
 /**
- * @param limit how many downloads run at once, over all images that share it
+ * @param limits how many downloads run at once, over all images that share them
  * @throws as resolveImage. `fill` throws the first error, when all its downloads have ended.
  */
 export async function planImage(
   request: ImageRequest,
   client: RegistryClient,
-  limit: LimitFunction,
+  limits: DownloadLimits,
 ): Promise<Content> {
+  const { reference, platforms, referrers = false } = request;
   return imageContent(
     request,
-    await resolveImage(client, request.reference, request.platforms),
+    await resolveImage(client, reference, platforms, { referrers }),
     client,
-    limit,
+    limits,
   );
 }
 
-/** A resolved image as content. @param limit as for planImage */
+/** A resolved image as content. @param limits as for planImage */
 export function imageContent(
   request: ImageRequest,
   image: ResolvedImage,
   client: RegistryClient,
-  limit: LimitFunction,
+  limits: DownloadLimits,
 ): Content {
   const { source, reference, repository, tag } = request;
   const { digest, mediaType, platforms } = image;
   const manifests = image.manifests.map((one) => ({ digest: one.digest, size: one.bytes.length }));
   const size = manifests[0]?.size ?? 0;
+  const missing = image.missing.map((platform) => ({
+    what: `${source} for ${platform}`,
+    why: "upstream does not have this platform",
+  }));
   return {
     name: source,
     blobs: uniqueByDigest([...manifests, ...image.blobs]).map((one) => ({
@@ -63,18 +75,15 @@ export function imageContent(
     })),
     repositories: {
       [repository]: {
-        tags: tag === undefined ? {} : { [tag]: digest },
+        tags: { ...image.tags, ...(tag === undefined ? {} : { [tag]: digest }) },
         revisions: manifests.map((one) => one.digest).sort(),
         layers: image.blobs.map((one) => one.digest).sort(),
       },
     },
     images: [{ source, repository, digest, platforms, ...(tag === undefined ? {} : { tag }) }],
     names: [{ mediaType, digest, size, name: siteName(repository, tag, digest) }],
-    leftOut: image.missing.map((platform) => ({
-      what: `${source} for ${platform}`,
-      why: "upstream does not have this platform",
-    })),
-    fill: (sink) => fillImage(image, reference, sink, client, limit),
+    leftOut: [...missing, ...image.leftOut.map(({ what, why }) => ({ what: `${source}: ${what}`, why }))],
+    fill: (sink) => fillImage(image, reference, sink, client, limits),
   };
 }
 
@@ -83,7 +92,7 @@ async function fillImage(
   reference: Reference,
   sink: BlobSink,
   client: RegistryClient,
-  limit: LimitFunction,
+  limits: DownloadLimits,
 ): Promise<void> {
   const where = formatReference(reference);
   for (const { digest, bytes } of image.manifests) {
@@ -96,19 +105,32 @@ async function fillImage(
   }
   const stop = new AbortController();
   const { signal } = stop;
+  const host = client.hostFor(reference.registry);
+  const fetch = async (blob: Descriptor) => {
+    const write = () => {
+      const content = lazily(() => client.blob(reference, blob, { signal }));
+      return sink.write(blob.digest, content, where);
+    };
+    if (!signal.aborted && sink.wants(blob.digest)) await againIfWrong(blob, sink, write);
+  };
   await Promise.all(
     image.blobs.map((blob) =>
-      limit(async () => {
-        if (signal.aborted || !sink.wants(blob.digest)) return;
-        await sink.write(
-          blob.digest,
-          lazily(() => client.blob(reference, blob, signal)),
-          where,
-        );
-      }).catch((error: unknown) => stop.abort(error)),
+      limits.run(host, blob.size, () => fetch(blob)).catch((error: unknown) => stop.abort(error)),
     ),
   );
   signal.throwIfAborted();
+}
+
+/** Something on the way may have changed the bytes. Wrong ones are an error in the end, never let through. */
+async function againIfWrong(blob: Descriptor, sink: BlobSink, write: () => Promise<void>): Promise<void> {
+  for (let left = mostFetches - 1; ; left -= 1) {
+    try {
+      return await write();
+    } catch (error) {
+      const isWrong = error instanceof DrydockError && error.kind === "integrity";
+      if (!isWrong || left === 0 || !sink.wants(blob.digest)) throw error;
+    }
+  }
 }
 
 /** Opens the source when it is first read: a sink that turns out to have the blob opens no connection. */

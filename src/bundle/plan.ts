@@ -11,6 +11,7 @@ import type { RegistryClient } from "../oci/registry-client.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
 import { type KeyProtection, type PlannedCertificates, planCertificates } from "./bundle-certificates.ts";
 import type { Content } from "./content.ts";
+import { DownloadLimits } from "./download-limits.ts";
 import { engineImageId, planEngineImage } from "./engine-source.ts";
 import { planFiles } from "./file-source.ts";
 import { planImage } from "./image-source.ts";
@@ -99,12 +100,12 @@ export async function planImages(
   pins: Pins,
   reporter: Reporter,
 ): Promise<{ registry: PlannedRegistry; images: Lock["images"] }> {
-  const limit = pLimit(parallel);
+  const limits = new DownloadLimits(parallel);
   const wanted = manifest.images.filter(({ from }) => from === "registry");
   const resolving = pLimit(Math.min(parallel, mostResolutions));
   return await runStep(reporter, "resolve images", async (step) => {
-    const registry = await planRegistryImage(manifest, client, limit, pins.image(manifest.registry.image));
-    const planned = await resolveAll(wanted, pins, { client, limit, resolving }, step);
+    const registry = await planRegistryImage(manifest, client, limits, pins.image(manifest.registry.image));
+    const planned = await resolveAll(wanted, pins, { client, limits, resolving }, step);
     contents.push(registry.content, ...planned);
     const images: Record<string, Digest> = { [formatReference(manifest.registry.image)]: registry.digest };
     for (const [at, { reference }] of wanted.entries()) {
@@ -118,16 +119,16 @@ export async function planImages(
 async function resolveAll(
   wanted: ManifestImage[],
   pins: Pins,
-  { client, limit, resolving }: { client: RegistryClient; limit: LimitFunction; resolving: LimitFunction },
+  { client, limits, resolving }: { client: RegistryClient; limits: DownloadLimits; resolving: LimitFunction },
   step: Step,
 ): Promise<Content[]> {
   let done = 0;
   return await Promise.all(
     wanted.map((image) =>
       resolving(async () => {
-        const { source, site, platforms } = image;
-        const request = { source, reference: pins.image(image.reference), ...site, platforms };
-        const content = await planImage(request, client, limit);
+        const { source, site, platforms, referrers } = image;
+        const request = { source, reference: pins.image(image.reference), ...site, platforms, referrers };
+        const content = await planImage(request, client, limits);
         done += 1;
         step.detail(`${done} of ${wanted.length}, ${source}`);
         return content;

@@ -2,13 +2,13 @@
  * The registry's own image: it is no content of the registry, but what the site's engine runs. For each
  * platform of the manifest its image manifest, config and layers are carried.
  */
-import type { LimitFunction } from "p-limit";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatPlatform } from "../oci/platform.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
 import type { Content } from "./content.ts";
+import type { DownloadLimits } from "./download-limits.ts";
 import { imageContent, resolveImage } from "./image-source.ts";
 import type { Manifest } from "./manifest.ts";
 
@@ -26,7 +26,7 @@ export interface PlannedRegistry {
 export async function planRegistryImage(
   { registry, platforms }: Manifest,
   client: RegistryClient,
-  limit: LimitFunction,
+  limits: DownloadLimits,
   reference: Reference = registry.image,
 ): Promise<PlannedRegistry> {
   const source = formatReference(registry.image);
@@ -40,7 +40,7 @@ export async function planRegistryImage(
     { source, reference, repository: reference.repository, platforms },
     image,
     client,
-    limit,
+    limits,
   );
   const registryBlobs = blobs
     .filter(({ digest }) => carried.has(digest))

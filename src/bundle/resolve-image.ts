@@ -11,6 +11,7 @@ import {
   parseImageManifest,
   platformOf,
 } from "../oci/image-manifest.ts";
+import { manifestKind } from "../oci/media-types.ts";
 import {
   formatPlatform,
   isUnknownPlatform,
@@ -20,6 +21,7 @@ import {
 } from "../oci/platform.ts";
 import { formatReference, type Reference } from "../oci/reference.ts";
 import type { FetchedManifest, RegistryClient } from "../oci/registry-client.ts";
+import { findReferrers, type LeftOut, notServed } from "./referrers.ts";
 
 export type WantedPlatforms = string[] | "all";
 
@@ -43,6 +45,10 @@ export interface ResolvedImage {
   platforms: string[];
   /** what was asked for and is not there */
   missing: string[];
+  /** the tags of what refers to it: "sha256-….sig" */
+  tags: Record<string, Digest>;
+  /** what is there, but can't be carried */
+  leftOut: LeftOut[];
 }
 
 /** One image manifest and what was read from it. */
@@ -66,12 +72,14 @@ interface Candidate {
   take(): Promise<Node[]>;
 }
 
-/** Marks an attestation (buildkit, docs/attestations/attestation-storage.md). */
+/** Mark an attestation, and name what it is of (buildkit, docs/attestations/attestation-storage.md). */
 const attestationMark = "vnd.docker.reference.type";
+const attestationSubject = "vnd.docker.reference.digest";
 const deepestIndex = 4;
 
 /**
  * @param platforms which children of an index to take; "all" takes attestations, too
+ * @param options referrers: take what refers to any of it, too
  * @throws DrydockError "upstream" as RegistryClient.resolve, and if none of the platforms is there (it names
  *   those that are); "integrity" if a manifest or a size is not as the one above it says.
  */
@@ -79,8 +87,9 @@ export async function resolveImage(
   client: RegistryClient,
   reference: Reference,
   platforms: WantedPlatforms,
+  { referrers = false }: { referrers?: boolean } = {},
 ): Promise<ResolvedImage> {
-  return await new ImageResolver(client, reference, platforms).resolve();
+  return await new ImageResolver(client, reference, platforms, referrers).resolve();
 }
 
 class ImageResolver {
@@ -88,12 +97,15 @@ class ImageResolver {
   readonly #reference: Reference;
   readonly #name: string;
   readonly #wanted: Platform[] | "all";
+  readonly #referrers: boolean;
+  readonly #leftOut = new Map<Digest, LeftOut>();
 
-  constructor(client: RegistryClient, reference: Reference, platforms: WantedPlatforms) {
+  constructor(client: RegistryClient, reference: Reference, platforms: WantedPlatforms, referrers: boolean) {
     this.#client = client;
     this.#reference = reference;
     this.#name = formatReference(reference);
     this.#wanted = platforms === "all" ? "all" : platforms.map(parsePlatform);
+    this.#referrers = referrers;
   }
 
   async resolve(): Promise<ResolvedImage> {
@@ -104,14 +116,27 @@ class ImageResolver {
     const taken = manifests.flatMap(({ platform }) => (platform === undefined ? [] : [platform]));
     const nothing = manifests.length === 0 || (taken.length === 0 && available.length > 0);
     if (nothing) throw this.#nothingTaken(available, isIndex);
+    const found = await this.#referrersOf(manifests);
+    const all = uniqueByDigest<Node>([...manifests, ...found.manifests]);
     return {
       digest: root.digest,
       mediaType: root.mediaType,
-      manifests: manifests.map(({ parsed: _, ...manifest }) => manifest),
-      blobs: await this.#blobsOf(manifests),
+      manifests: all.map(({ parsed: _, ...manifest }) => manifest),
+      blobs: await this.#blobsOf(all),
       platforms: namesOf(taken),
       missing: this.#missing(taken),
+      tags: found.tags,
+      leftOut: [...this.#leftOut.values(), ...found.leftOut],
     };
+  }
+
+  async #referrersOf(nodes: Node[]): ReturnType<typeof findReferrers> {
+    if (!this.#referrers) return { manifests: [], tags: {}, leftOut: [] };
+    return await findReferrers(
+      this.#client,
+      this.#reference,
+      nodes.map(({ digest }) => digest),
+    );
   }
 
   /** A manifest that no index speaks for: an artifact, or an image whose config says its platform. */
@@ -126,17 +151,37 @@ class ImageResolver {
     if (depth > deepestIndex) {
       throw new DrydockError("upstream", `resolve ${this.#name}: over ${deepestIndex} nested image indexes`);
     }
-    const children = uniqueByDigest(index.parsed.children).filter(
-      (child) => this.#wanted === "all" || !isAttestation(child),
-    );
+    const known = uniqueByDigest(index.parsed.children).filter((child) => this.#isServed(child));
+    const children = known.filter((child) => this.#wanted === "all" || !isAttestation(child));
     const candidates = await Promise.all(children.map((child) => this.#candidate(child, depth)));
     const chosen = new Set(this.#select(candidates));
     const taken = candidates.filter((one) => one.platform === undefined || chosen.has(one));
     const nodes = (await Promise.all(taken.map((one) => one.take()))).flat();
+    nodes.push(...(await this.#attestationsOf(nodes, known)));
     return {
       nodes: nodes.length === 0 ? [] : [index, ...nodes],
       available: candidates.flatMap((one) => one.available),
     };
+  }
+
+  /** With `referrers`, those in the index that are of what is taken of it. */
+  async #attestationsOf(nodes: Node[], children: Descriptor[]): Promise<Node[]> {
+    if (!this.#referrers || this.#wanted === "all") return [];
+    const taken = new Set<string>(nodes.map(({ digest }) => digest));
+    const wanted = children.filter(
+      (child) => isAttestation(child) && taken.has(child.annotations?.[attestationSubject] ?? ""),
+    );
+    return await Promise.all(wanted.map((child) => this.#fetch(child)));
+  }
+
+  /** A child that no registry serves is left out, if it would be taken; the index stays as it is. */
+  #isServed(child: Descriptor): boolean {
+    const { digest, mediaType, platform } = child;
+    const kind = manifestKind(mediaType);
+    if (kind === "image" || kind === "index") return true;
+    const isWanted = platform === undefined || this.#select([{ platform }]).length > 0;
+    if (isWanted) this.#leftOut.set(digest, notServed(digest, mediaType));
+    return false;
   }
 
   /** Those of a platform that is wanted. */
@@ -225,7 +270,9 @@ class ImageResolver {
 
   #nothingTaken(available: Platform[], isIndex: boolean): DrydockError {
     const wanted = this.#wanted === "all" ? "an image" : this.#wanted.map(formatPlatform).join(", ");
-    const there = namesOf(available).join(", ") || "nothing";
+    const [leftOut] = this.#leftOut.values();
+    const rest = leftOut === undefined ? "nothing" : `${leftOut.what}, and ${leftOut.why}`;
+    const there = namesOf(available).join(", ") || rest;
     const what = isIndex ? "its image index names" : "it is for";
     return new DrydockError("upstream", `resolve ${this.#name}: wanted ${wanted}, but ${what} ${there}`, {
       hint: available.length === 0 ? undefined : "Ask for one of those with `platforms`.",

@@ -70,7 +70,7 @@ export class RegistryAuth {
     if (bearer !== undefined) return `Bearer ${await this.#token(target, bearer, what)}`;
     const basic = challenges.some((challenge) => challenge.scheme === "basic");
     if (basic && target.credential?.kind === "password") return basicHeader(target.credential);
-    throw refused(target.host, what, 401, target.credential !== undefined);
+    throw refused(target.host, what, 401, target.credential);
   }
 
   async #token(target: AuthTarget, challenge: Challenge, what: string): Promise<string> {
@@ -87,7 +87,7 @@ export class RegistryAuth {
     );
     const body = await readBody(response, realm, `a token for ${what}`, largestToken);
     if ([400, 401, 403].includes(response.statusCode)) {
-      throw refused(target.host, what, response.statusCode, credential !== undefined);
+      throw refused(target.host, what, response.statusCode, credential);
     }
     const token = response.statusCode === 200 ? tokenOf(body) : undefined;
     if (token !== undefined) return token;
@@ -112,10 +112,15 @@ export class RegistryAuth {
   }
 }
 
-/** The error for a 401 or a 403. `known` says whether credentials for the registry were sent. */
-export function refused(host: string, what: string, status: number, known: boolean): DrydockError {
-  const why = known
-    ? "refuses the credentials in Docker's config.json"
+/** The error for a 401 or a 403. @param sent the credentials that the registry got */
+export function refused(
+  host: string,
+  what: string,
+  status: number,
+  sent: Credential | undefined,
+): DrydockError {
+  const why = sent
+    ? `refuses the credentials ${sent.from ?? "in Docker's config.json"}`
     : "wants credentials, or there is no such repository";
   return new DrydockError("upstream", `read ${what}: ${host} ${why} (${status})`, {
     hint: `Log in with: docker login ${host}`,

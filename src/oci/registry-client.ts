@@ -1,35 +1,29 @@
 /**
- * Reads image manifests and blobs from registries over their HTTP API (OCI distribution specification,
- * "Pull"), without an engine. Credentials never go to another origin (scheme, host and port) than the
- * registry's own, whatever it redirects to; registry-auth.ts says where else they may go.
+ * Reads image manifests and blobs from registries and their mirrors over the HTTP API (OCI distribution
+ * specification, "Pull" and "Listing Referrers"), without an engine.
  */
 import { DrydockError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Digest, digestOf } from "./digest.ts";
-import { type Descriptor, largestManifest } from "./image-manifest.ts";
-import { acceptedManifests, bareMediaType, manifestKind } from "./media-types.ts";
+import { type Descriptor, largestManifest, parseImageManifest } from "./image-manifest.ts";
+import { acceptedManifests, bareMediaType, manifestKind, ociIndex } from "./media-types.ts";
 import { formatReference, type Reference, type RepositoryReference } from "./reference.ts";
-import { type AuthTarget, RegistryAuth, refused } from "./registry-auth.ts";
+import { bareRepository, wrongBytes } from "./registry-errors.ts";
+import { type Mirrors, RegistryHosts } from "./registry-hosts.ts";
+import { type Answer, type Question, RegistryRequests } from "./registry-requests.ts";
 import {
-  bareRepository,
-  errorsOf,
-  noRepository,
-  notInRepository,
-  unexpectedStatus,
-  wrongBytes,
-} from "./registry-errors.ts";
-import {
-  brokenOff,
-  type HttpResponse,
+  discard,
+  HostFailure,
+  headerOf,
   RegistryTransport,
   readBody,
   type TransportOptions,
 } from "./registry-transport.ts";
+import { ResumedBody } from "./resumed-body.ts";
 
 export interface RegistryClientOptions extends TransportOptions {
   credentials: Credentials;
-  /** registry → the host to ask in its place ("docker.io" → "mirror.lan:5000") */
-  mirrors: ReadonlyMap<string, string>;
+  mirrors: Mirrors;
 }
 
 export interface FetchedManifest {
@@ -39,31 +33,35 @@ export interface FetchedManifest {
   bytes: Buffer;
 }
 
-interface Answer {
-  response: HttpResponse;
-  /** where it came from in the end */
-  url: URL;
-}
-
-interface Ask {
-  method?: "GET" | "HEAD";
-  accept?: string;
+export interface BlobOptions {
   signal?: AbortSignal | undefined;
+  /** the first byte that is wanted; 0 if left out */
+  offset?: number;
 }
 
-const mostRedirects = 8;
+/** A blob's content at one host, and who else may have it. */
+interface OpenedBlob {
+  body: ResumedBody;
+  host: string;
+  others: string[];
+}
+
+const mostReferrerPages = 100;
 
 export class RegistryClient {
   readonly #transport: RegistryTransport;
-  readonly #auth: RegistryAuth;
-  readonly #credentials: Credentials;
-  readonly #mirrors: ReadonlyMap<string, string>;
+  readonly #requests: RegistryRequests;
+  readonly #hosts: RegistryHosts;
 
   constructor(options: RegistryClientOptions) {
     this.#transport = new RegistryTransport(options);
-    this.#auth = new RegistryAuth(this.#transport);
-    this.#credentials = options.credentials;
-    this.#mirrors = options.mirrors;
+    this.#requests = new RegistryRequests(this.#transport, options.credentials);
+    this.#hosts = new RegistryHosts(options.mirrors, options.note);
+  }
+
+  /** The host that is asked first for what this registry holds: a mirror, or itself. */
+  hostFor(registry: string): string {
+    return this.#hosts.of(registry)[0] ?? registry;
   }
 
   /**
@@ -82,38 +80,56 @@ export class RegistryClient {
     digest: Digest,
     signal?: AbortSignal,
   ): Promise<FetchedManifest> {
-    return await this.#manifest(
-      repository,
-      digest,
-      formatReference({ ...bareRepository(repository), digest }),
-      signal,
-    );
+    const what = formatReference({ ...bareRepository(repository), digest });
+    return await this.#manifest(repository, digest, what, signal);
+  }
+
+  /** What a tag or a digest names; undefined if the repository does not have it. @throws as resolve. */
+  async find(repository: RepositoryReference, name: string): Promise<FetchedManifest | undefined> {
+    const what = `${formatReference(bareRepository(repository))}${name.includes(":") ? "@" : ":"}${name}`;
+    const hosts = this.#hosts.of(repository.registry);
+    return await this.#hosts.first(hosts, name.includes(":"), (host) => {
+      return this.#manifestAt({ host, repository, path: `manifests/${name}`, what }, name, undefined, true);
+    });
   }
 
   /**
-   * The content of a blob, as it comes. Whoever hashes it finds short or wrong bytes; here the announced
-   * length is compared. Read it to its end or leave the loop, else its connection stays in use.
-   * @throws DrydockError "upstream" (also while it is read, if the server breaks off), "integrity" if the
-   *   announced length is not the descriptor's; `signal`'s reason once that is aborted.
+   * What refers to an image manifest, by the API ("Listing Referrers").
+   * @returns undefined if the registry has no such API; then there may be a tag: see referrersTag
+   * @throws DrydockError as resolve.
+   */
+  async referrers(repository: RepositoryReference, digest: Digest): Promise<Descriptor[] | undefined> {
+    const what = `referrers of ${formatReference({ ...bareRepository(repository), digest })}`;
+    let answered = false;
+    // A mirror that knows of none may be one that does not pass the question on.
+    const found = await this.#hosts.first(this.#hosts.of(repository.registry), false, async (host) => {
+      const list = await this.#referrersAt({ host, repository, path: `referrers/${digest}`, what });
+      answered ||= list !== undefined;
+      return list?.length === 0 ? undefined : list;
+    });
+    return found ?? (answered ? [] : undefined);
+  }
+
+  /**
+   * The content of a blob, as it comes; where its connection breaks it goes on at that byte, at another host
+   * if this one fails for good. Whoever hashes it finds wrong bytes; here lengths are compared. Read it to
+   * its end or leave the loop, else its connection stays in use.
+   * @throws DrydockError "upstream" (also while it is read), "integrity" if it has not the descriptor's
+   *   length; `signal`'s reason once that is aborted.
    */
   async blob(
     repository: RepositoryReference,
     descriptor: Pick<Descriptor, "digest" | "size">,
-    signal?: AbortSignal,
+    options: BlobOptions = {},
   ): Promise<AsyncIterable<Uint8Array>> {
-    const what = `blob ${formatReference({ ...bareRepository(repository), digest: descriptor.digest })}`;
-    const { response, url } = await this.#ask(repository, `blobs/${descriptor.digest}`, what, { signal });
-    if (response.statusCode !== 200) throw await this.#failure(response, url, repository, what);
-    const announced = response.headers["content-length"];
-    if (announced !== undefined && Number(announced) !== descriptor.size) {
-      discard(response);
-      throw new DrydockError(
-        "integrity",
-        `read ${what}: wanted ${descriptor.size} bytes, ${url.host} announces ${announced}`,
-        { hint: wrongBytes },
-      );
-    }
-    return contentOf(response, url, what, signal);
+    const { signal, offset = 0 } = options;
+    const { digest, size } = descriptor;
+    if (offset > 0 && offset === size) return (async function* () {})();
+    const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
+    const open = (hosts: readonly string[], at: number) =>
+      this.#openBlob({ repository, path: `blobs/${digest}`, what }, hosts, size, at, signal);
+    const opened = await open(this.#hosts.of(repository.registry), offset);
+    return this.#blobContent(opened, open);
   }
 
   /** A config, whole and verified. @throws as blob, and DrydockError "integrity" if it is not what the descriptor says. */
@@ -126,15 +142,8 @@ export class RegistryClient {
         `read ${what}: a config of ${size} bytes is over ${largestManifest}`,
       );
     }
-    const chunks: Uint8Array[] = [];
-    let got = 0;
-    for await (const chunk of await this.blob(repository, descriptor)) {
-      got += chunk.length;
-      if (got > size) break;
-      chunks.push(chunk);
-    }
-    const bytes = Buffer.concat(chunks);
-    if (got === size && digestOf(bytes) === digest) return bytes;
+    const bytes = Buffer.concat(await Array.fromAsync(await this.blob(repository, descriptor)));
+    if (bytes.length === size && digestOf(bytes) === digest) return bytes;
     throw new DrydockError("integrity", `read ${what}: the bytes are not of that digest, or not ${size}`, {
       hint: wrongBytes,
     });
@@ -143,13 +152,15 @@ export class RegistryClient {
   /** Whether the registry has the blob. @throws DrydockError "upstream" if it does not say. */
   async hasBlob(repository: RepositoryReference, digest: Digest, signal?: AbortSignal): Promise<boolean> {
     const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
-    const { response, url } = await this.#ask(repository, `blobs/${digest}`, what, {
-      method: "HEAD",
-      signal,
+    const found = await this.#hosts.first(this.#hosts.of(repository.registry), true, async (host) => {
+      const question = { host, repository, path: `blobs/${digest}`, what };
+      const answer = await this.#requests.ask(question, { method: "HEAD", signal });
+      discard(answer.response);
+      if (answer.response.statusCode === 200) return true;
+      if (answer.response.statusCode === 404) return undefined;
+      throw await this.#requests.failure(answer, question);
     });
-    discard(response);
-    if (response.statusCode === 200 || response.statusCode === 404) return response.statusCode === 200;
-    throw await this.#failure(response, url, repository, what);
+    return found ?? false;
   }
 
   /** Ends all connections. */
@@ -163,10 +174,33 @@ export class RegistryClient {
     what: string,
     signal: AbortSignal | undefined,
   ): Promise<FetchedManifest> {
-    const ask = { accept: acceptedManifests, signal };
-    const { response, url } = await this.#ask(repository, `manifests/${name}`, what, ask);
-    if (response.statusCode !== 200) throw await this.#failure(response, url, repository, what, name);
-    const bytes = await readBody(response, url, what, largestManifest);
+    const found = await this.#hosts.first(
+      this.#hosts.of(repository.registry),
+      name.includes(":"),
+      async (host) => {
+        const question = { host, repository, path: `manifests/${name}`, what };
+        return await this.#manifestAt(question, name, signal, false);
+      },
+    );
+    if (found === undefined) throw new Error(`${what}: neither found nor an error`);
+    return found;
+  }
+
+  /** @param mayLack whether 404 is an answer, undefined, and no error */
+  async #manifestAt(
+    question: Question,
+    name: string,
+    signal: AbortSignal | undefined,
+    mayLack: boolean,
+  ): Promise<FetchedManifest | undefined> {
+    const { what } = question;
+    const answer = await this.#whole(question, acceptedManifests, signal);
+    const { response, url, bytes } = answer;
+    if (response.statusCode === 404 && mayLack) {
+      discard(response);
+      return undefined;
+    }
+    if (bytes === undefined) throw await this.#requests.failure(answer, question, name);
     const mediaType = bareMediaType(headerOf(response, "content-type") ?? "");
     const digest = digestOf(bytes);
     const announced = headerOf(response, "docker-content-digest");
@@ -186,112 +220,99 @@ export class RegistryClient {
     return { digest, mediaType, bytes };
   }
 
-  /** Asks the registry, answers its challenge, and follows it by hand to wherever it redirects. */
-  async #ask(repository: RepositoryReference, path: string, what: string, ask: Ask): Promise<Answer> {
-    const target = this.#target(repository);
-    const { method = "GET", accept, signal } = ask;
-    let url = new URL(`/v2/${repository.repository}/${path}`, target.origin);
-    let authorization = await this.#auth.header(target);
-    let challenged = false;
-    let atHome = true;
-    for (let redirects = 0; redirects <= mostRedirects; ) {
-      const headers: Record<string, string> = accept === undefined ? {} : { accept };
-      if (atHome && authorization !== undefined) headers.authorization = authorization;
-      const response = await this.#transport.request(url, what, { method, headers, signal });
-      const location = headerOf(response, "location");
-      if (response.statusCode === 401 && atHome && !challenged) {
-        challenged = true;
-        discard(response);
-        const challenges = response.headers["www-authenticate"];
-        authorization = await this.#auth.answer(target, challenges, authorization, what);
-      } else if ([301, 302, 303, 307, 308].includes(response.statusCode) && location !== undefined) {
-        redirects += 1;
-        discard(response);
-        url = this.#redirect(url, location, what);
-        atHome &&= url.origin === target.origin.origin;
-      } else {
-        return { response, url };
+  /** An answer with its body, if it is a 200; one that breaks off is asked for again. */
+  async #whole(
+    question: Question,
+    accept: string,
+    signal: AbortSignal | undefined,
+  ): Promise<Answer & { bytes?: Buffer }> {
+    const attempts = this.#transport.attempts();
+    for (;;) {
+      const answer = await this.#requests.ask(question, { headers: { accept }, signal, attempts });
+      if (answer.response.statusCode !== 200) return answer;
+      try {
+        const bytes = await readBody(
+          answer.response,
+          answer.url,
+          question.what,
+          largestManifest,
+          () => attempts.story,
+        );
+        return { ...answer, bytes };
+      } catch (error) {
+        if (!(error instanceof HostFailure) || !(await this.#transport.pause(attempts, signal))) throw error;
       }
     }
-    throw new DrydockError(
-      "upstream",
-      `read ${what}: over ${mostRedirects} redirects, the last to ${url.host}`,
-    );
   }
 
-  #target(repository: RepositoryReference): AuthTarget {
-    const mirror = this.#mirrors.get(repository.registry);
-    const host = mirror ?? repository.registry;
-    return {
-      host,
-      // Docker Hub's API is on a host of its own.
-      origin: this.#transport.originOf(host === "docker.io" ? "registry-1.docker.io" : host),
-      repository: repository.repository,
-      credential: this.#credentials.forHost(host),
-    };
+  /** All pages; undefined if this host has no such API. */
+  async #referrersAt(question: Question): Promise<Descriptor[] | undefined> {
+    const found: Descriptor[] = [];
+    let path = question.path;
+    for (let page = 0; page < mostReferrerPages; page += 1) {
+      const answer = await this.#whole({ ...question, path }, ociIndex, undefined);
+      const { response, url, bytes } = answer;
+      if ([400, 404, 405, 406, 501].includes(response.statusCode) && page === 0) {
+        discard(response);
+        return undefined;
+      }
+      if (bytes === undefined) throw await this.#requests.failure(answer, question);
+      // Some answer every path with a page for people.
+      if (bareMediaType(headerOf(response, "content-type") ?? "") !== ociIndex) return undefined;
+      found.push(...parseImageManifest(bytes, ociIndex, question.what).children);
+      const next = nextPage(headerOf(response, "link"), url);
+      if (next === undefined) return found;
+      path = `${question.path}${next}`;
+    }
+    throw new DrydockError("upstream", `read ${question.what}: over ${mostReferrerPages} pages`);
   }
 
-  #redirect(from: URL, location: string, what: string): URL {
-    const url = URL.parse(location, from.href);
-    if (url === null) throw new DrydockError("upstream", `read ${what}: ${from.host} redirects to no URL`);
-    if (this.#transport.allows(url)) return url;
-    throw new DrydockError("upstream", `read ${what}: ${from.host} redirects to ${url.host}, not over TLS`, {
-      hint: `If you trust the way to it: --plain-http ${url.host}.`,
+  /** At the first of the hosts that has it. */
+  async #openBlob(
+    question: Omit<Question, "host">,
+    hosts: readonly string[],
+    size: number,
+    offset: number,
+    signal: AbortSignal | undefined,
+  ): Promise<OpenedBlob> {
+    const found = await this.#hosts.first(hosts, true, async (host) => {
+      const at = { ...question, host };
+      const source = {
+        open: (headers: Record<string, string>, attempts: ReturnType<RegistryTransport["attempts"]>) =>
+          this.#requests.ask(at, { headers, signal, attempts }),
+        failure: (answer: Answer) => this.#requests.failure(answer, at),
+        size,
+        what: question.what,
+        signal,
+      };
+      const body = new ResumedBody(this.#transport, source, offset);
+      await body.open();
+      return { body, host, others: hosts.slice(hosts.indexOf(host) + 1) };
     });
+    if (found === undefined) throw new Error(`${question.what}: neither found nor an error`);
+    return found;
   }
 
-  /** The error for a status that is not 200. @param name the tag or digest asked for, of an image manifest */
-  async #failure(
-    response: HttpResponse,
-    url: URL,
-    repository: RepositoryReference,
-    what: string,
-    name?: string,
-  ): Promise<DrydockError> {
-    const { host, origin, credential } = this.#target(repository);
-    const { statusCode } = response;
-    const said = await errorsOf(response, url, what);
-    // Elsewhere (a storage server that it redirects to) no credentials were sent.
-    if ([401, 403].includes(statusCode) && url.origin === origin.origin) {
-      return refused(host, what, statusCode, credential !== undefined);
-    }
-    if (statusCode !== 404) return unexpectedStatus(statusCode, said, url, what);
-    const exists = !said.codes.includes("NAME_UNKNOWN") && (await this.#hasTags(repository, what));
-    return exists ? notInRepository(repository, name, what) : noRepository(repository, host, what);
-  }
-
-  /** Whether the repository is there. It is only for a better error, so a registry that does not tell is believed. */
-  async #hasTags(repository: RepositoryReference, what: string): Promise<boolean> {
-    try {
-      const { response } = await this.#ask(repository, "tags/list?n=1", what, {});
-      discard(response);
-      return response.statusCode !== 404;
-    } catch {
-      return true;
+  async *#blobContent(
+    first: OpenedBlob,
+    open: (hosts: readonly string[], offset: number) => Promise<OpenedBlob>,
+  ): AsyncGenerator<Uint8Array, void> {
+    let { body, host, others } = first;
+    for (;;) {
+      try {
+        return yield* body.chunks();
+      } catch (error) {
+        if (!(error instanceof HostFailure) || others.length === 0) throw error;
+        this.#hosts.failed(host, error, others[0]);
+      }
+      ({ body, host, others } = await open(others, body.at));
     }
   }
 }
 
-async function* contentOf(
-  response: HttpResponse,
-  url: URL,
-  what: string,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  try {
-    yield* response.body as AsyncIterable<Buffer>;
-  } catch (cause) {
-    signal?.throwIfAborted();
-    throw brokenOff(url, what, cause);
-  }
-}
-
-/** Lets go of an answer's body: the connection is used again if little is left of it, else it is closed. */
-function discard(response: HttpResponse): void {
-  response.body.dump({ limit: 64 * 1024 }).catch(() => {});
-}
-
-function headerOf(response: HttpResponse, name: string): string | undefined {
-  const value = response.headers[name];
-  return Array.isArray(value) ? value[0] : value;
+/** The query of the next page (RFC 8288), if it is one of the same list; we never leave that. */
+function nextPage(link: string | undefined, url: URL): string | undefined {
+  const [, target] = /<([^>]*)>\s*;[^,]*\brel="?next\b/i.exec(link ?? "") ?? [];
+  const next = target === undefined ? null : URL.parse(target, url.href);
+  return next?.origin === url.origin && next.pathname === url.pathname ? next.search : undefined;
 }

@@ -1,7 +1,7 @@
 /** What a registry's answers other than 200 mean, in words. */
 import { DrydockError } from "../errors.ts";
 import { formatReference, type RepositoryReference } from "./reference.ts";
-import { type HttpResponse, readBody } from "./registry-transport.ts";
+import { HostFailure, type HttpResponse, readBody } from "./registry-transport.ts";
 
 /** The registry's own words (OCI distribution specification, "Error Codes"). */
 export interface RegistryWords {
@@ -31,12 +31,24 @@ export async function errorsOf(response: HttpResponse, url: URL, what: string): 
 export const wrongBytes =
   "Run it again; if it happens each time, the registry or something on the way (a proxy, a mirror) changes what it sends.";
 
-export function unexpectedStatus(status: number, said: RegistryWords, url: URL, what: string): DrydockError {
-  const wantsTls = status === 400 && url.protocol === "http:";
-  return new DrydockError("upstream", `read ${what}: ${url.host} answers ${status}${said.text}`, {
+/** A HostFailure, if the host is too busy or broken. */
+export function unexpectedStatus(
+  { statusCode, gaveUp = "" }: HttpResponse,
+  said: RegistryWords,
+  url: URL,
+  what: string,
+): DrydockError {
+  const message = `read ${what}: ${gaveUp}${url.host} answers ${statusCode}${said.text}`;
+  if (statusCode === 429) return new HostFailure(message, { hint: tooManyRequests });
+  if (statusCode >= 500) return new HostFailure(message);
+  const wantsTls = statusCode === 400 && url.protocol === "http:";
+  return new DrydockError("upstream", message, {
     hint: wantsTls ? `Does ${url.host} want TLS? Then leave out --plain-http.` : undefined,
   });
 }
+
+const tooManyRequests =
+  "It limits how much one may pull. Log in to it (docker login), wait, or name a mirror with --mirror.";
 
 export function noRepository(repository: RepositoryReference, host: string, what: string): DrydockError {
   const name = JSON.stringify(repository.repository);

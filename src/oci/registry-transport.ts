@@ -1,22 +1,67 @@
 /**
- * One HTTP request to a registry: connections kept open, proxies from the environment, time limits,
- * retries, and what went wrong in words. Knows neither credentials nor redirects.
+ * One HTTP request to a registry: connections kept open, proxies and trust as the environment says, time
+ * limits, retries, and what went wrong in words. Knows neither credentials nor redirects.
  */
-import { type Dispatcher, EnvHttpProxyAgent, interceptors } from "undici";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { type Environment, proxyFor } from "./proxy.ts";
+import { RateLimits } from "./rate-limit.ts";
+import { Attempts, parseRetryAfter, type RetryPolicy, usualRetries } from "./retry.ts";
+import { UpstreamTls } from "./upstream-tls.ts";
 
 export interface TransportOptions {
   /** hosts, with the port if it is not 80, that may be spoken to in plain HTTP */
   plainHttp: ReadonlySet<string>;
   /** How often to try again what may pass, and how long to wait before the first time; each wait doubles. */
-  retries?: { times: number; milliseconds: number };
+  retries?: RetryPolicy;
+  /** Is told what the user may want to know: that a host makes us wait, how many pulls it still allows. */
+  note?: ((text: string) => void) | undefined;
+  /** where proxies and CA files are named; the process's own if left out */
+  environment?: Environment;
+  /** where CAs and client certificates of single hosts are; Docker's and Podman's folders if left out */
+  certificateFolders?: readonly string[];
 }
 
-export type HttpResponse = Dispatcher.ResponseData;
+/** `gaveUp` begins the error's text where the same answer came too often: "gave up after 5 tries over 31 s; last: ". */
+export type HttpResponse = Dispatcher.ResponseData & { gaveUp?: string };
+
+export interface HttpRequest {
+  method?: "GET" | "HEAD" | "POST";
+  headers?: Record<string, string>;
+  body?: string;
+  signal?: AbortSignal | undefined;
+  /** of a work that needs several requests; each request has tries of its own if left out */
+  attempts?: Attempts;
+}
+
+/** The host itself is at fault, not what it was asked for: another one may do better. */
+export class HostFailure extends DrydockError {
+  constructor(message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
+    super("upstream", message, options);
+  }
+}
 
 /** Time limits, in milliseconds: to connect, to the answer's first byte, and between any two bytes. */
 const connectTimeout = 15_000;
 const silenceTimeout = 60_000;
+/** A longer wait than this is told. */
+const noticeable = 5_000;
+
+const passingStatus = new Set([429, 500, 502, 503, 504]);
+const passingCodes = new Set([
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EAI_AGAIN",
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "UND_ERR_SOCKET",
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+]);
+/** These pass only where the host was there a moment ago. */
+const restartCodes = new Set(["ECONNREFUSED", "UND_ERR_CONNECT_TIMEOUT", "ENOTFOUND"]);
 
 const hostHints = new Map([
   ["ENOTFOUND", "Is the host's name right, and is there a network?"],
@@ -25,31 +70,22 @@ const hostHints = new Map([
 ]);
 
 export class RegistryTransport {
-  readonly #dispatcher: Dispatcher;
   readonly #plainHosts: Set<string>;
+  readonly #environment: Environment;
+  readonly #tls: UpstreamTls;
+  readonly #policy: RetryPolicy;
+  readonly #note: (text: string) => void;
+  readonly #limits: RateLimits;
+  /** by origin: each has its own trust and its own way */
+  readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
 
   constructor(options: TransportOptions) {
-    const { times, milliseconds } = options.retries ?? { times: 4, milliseconds: 500 };
     this.#plainHosts = new Set([...options.plainHttp].map((host) => new URL(`http://${host}`).host));
-    // HTTP/1.1: one connection for each blob is faster than all of them as streams of one.
-    this.#dispatcher = new EnvHttpProxyAgent({
-      allowH2: false,
-      connections: 32,
-      connect: { timeout: connectTimeout },
-      headersTimeout: silenceTimeout,
-      bodyTimeout: silenceTimeout,
-    }).compose(
-      // It goes on within a broken body, too, where the server gives a strong ETag and takes ranges.
-      interceptors.retry({
-        maxRetries: times,
-        minTimeout: milliseconds,
-        methods: ["GET", "HEAD"],
-        statusCodes: [429, 500, 502, 503, 504],
-        // The last answer is given as it is, with its own words.
-        throwOnError: false,
-        errorCodes: ["ECONNRESET", "EPIPE", "ETIMEDOUT", "EAI_AGAIN", "UND_ERR_SOCKET"],
-      }),
-    );
+    this.#environment = options.environment ?? process.env;
+    this.#tls = new UpstreamTls(this.#environment, options.certificateFolders);
+    this.#policy = options.retries ?? usualRetries;
+    this.#note = options.note ?? (() => {});
+    this.#limits = new RateLimits(this.#note);
   }
 
   /** `https://HOST`, or `http://HOST` if the host is one of plainHttp. */
@@ -63,49 +99,140 @@ export class RegistryTransport {
     return url.protocol === "https:" || (url.protocol === "http:" && this.#plainHosts.has(url.host));
   }
 
+  /** For a work of several requests that share their tries. */
+  attempts(): Attempts {
+    return new Attempts(this.#policy);
+  }
+
   /**
-   * @param what names what is read, in errors. @throws DrydockError "upstream" if there is no answer;
-   * every status is an answer. Once `signal` is aborted: its reason.
+   * @param what names what is read, in errors. @throws DrydockError "upstream" (a HostFailure) if there is
+   * no answer; every status is an answer. "input" if what the environment says of proxies and CAs can't
+   * be used. Once `signal` is aborted: its reason.
    */
-  async request(
-    url: URL,
-    what: string,
-    options: {
-      method?: "GET" | "HEAD" | "POST";
-      headers?: Record<string, string>;
-      body?: string;
-      signal?: AbortSignal | undefined;
-    },
-  ): Promise<HttpResponse> {
-    const { method = "GET", headers = {}, body, signal } = options;
-    try {
-      return await this.#dispatcher.request({
-        origin: url.origin,
-        path: url.pathname + url.search,
-        method,
-        headers: { "user-agent": "drydock", ...headers },
-        highWaterMark: 1024 * 1024,
-        ...(body === undefined ? {} : { body }),
-        ...(signal === undefined ? {} : { signal }),
-      });
-    } catch (cause) {
-      signal?.throwIfAborted();
-      throw unreachable(url, what, cause);
+  async request(url: URL, what: string, request: HttpRequest = {}): Promise<HttpResponse> {
+    const { signal, method } = request;
+    // A POST might have done its work.
+    const attempts =
+      request.attempts ?? (method === "POST" ? new Attempts({ times: 0, milliseconds: 0 }) : this.attempts());
+    const dispatcher = await this.#dispatcherFor(url, what);
+    for (;;) {
+      let response: HttpResponse;
+      try {
+        response = await send(dispatcher, url, request);
+      } catch (cause) {
+        signal?.throwIfAborted();
+        const code = errorCode(cause) ?? "";
+        const passes = passingCodes.has(code) || (attempts.underWay && restartCodes.has(code));
+        if (passes && (await this.pause(attempts, signal))) continue;
+        throw this.#unreachable(url, what, cause, attempts.story);
+      }
+      this.#limits.look(url.host, response.headers);
+      if (!passingStatus.has(response.statusCode)) return response;
+      const asked = parseRetryAfter(headerOf(response, "retry-after"));
+      const wait = attempts.next(asked);
+      if (wait === undefined) return Object.assign(response, { gaveUp: attempts.story });
+      discard(response);
+      if (wait > noticeable) {
+        this.#note(
+          `${url.host} answers ${response.statusCode}: waiting ${Math.round(wait / 1000)} s before the next try`,
+        );
+      }
+      await sleepUntil(wait, signal);
     }
+  }
+
+  /** Counts a failure and waits. @returns false to give up; throws `signal`'s reason. */
+  async pause(attempts: Attempts, signal: AbortSignal | undefined): Promise<boolean> {
+    const wait = attempts.next();
+    if (wait === undefined) return false;
+    await sleepUntil(wait, signal);
+    return true;
   }
 
   /** Ends all connections, those in use too. */
   async close(): Promise<void> {
-    await this.#dispatcher.destroy();
+    const opened = await Promise.allSettled(this.#dispatchers.values());
+    await Promise.all(opened.map((one) => (one.status === "fulfilled" ? one.value.destroy() : undefined)));
+  }
+
+  #unreachable(url: URL, what: string, cause: unknown, story: string): HostFailure {
+    const code = errorCode(cause) ?? "";
+    const proxy = proxyFor(url, this.#environment);
+    // OpenSSL's ways to say that the answer to a TLS greeting was no TLS.
+    const isPlain =
+      code === "EPROTO" || /^ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQ|HTTPS_PROXY)/.test(code);
+    const isCertificate = /CERT|UNABLE_TO_|_SIGNED|^ERR_TLS_/.test(code);
+    const hint = isPlain
+      ? `If ${url.host} speaks plain HTTP and you trust the way to it: --plain-http ${url.host}.`
+      : isCertificate
+        ? `If it has a CA of its own, put that into /etc/docker/certs.d/${url.host}/ca.crt, or set NODE_EXTRA_CA_CERTS to its PEM file.`
+        : proxy !== undefined
+          ? `It was asked through the proxy ${proxy.host}: is that right, and does it allow ${url.host}? NO_PROXY names exceptions.`
+          : hostHints.get(code);
+    const how = isPlain ? `${url.host} does not speak TLS` : `cannot reach ${url.host}: ${reason(cause)}`;
+    return new HostFailure(`read ${what}: ${story}${how}`, { hint, cause });
+  }
+
+  async #dispatcherFor(url: URL, what: string): Promise<Dispatcher> {
+    const known = this.#dispatchers.get(url.origin) ?? this.#open(url);
+    this.#dispatchers.set(url.origin, known);
+    try {
+      return await known;
+    } catch (cause) {
+      if (cause instanceof DrydockError) throw cause;
+      throw new DrydockError("upstream", `read ${what}: cannot speak to ${url.host}: ${errorText(cause)}`);
+    }
+  }
+
+  async #open(url: URL): Promise<Dispatcher> {
+    const proxy = proxyFor(url, this.#environment);
+    const connect = { timeout: connectTimeout, ...(await this.#trust(url)) };
+    const options = {
+      // HTTP/1.1: one connection for each blob is faster than all of them as streams of one.
+      allowH2: false,
+      connections: 32,
+      headersTimeout: silenceTimeout,
+      bodyTimeout: silenceTimeout,
+    };
+    if (proxy === undefined) return new Agent({ ...options, connect });
+    const proxyTls = { timeout: connectTimeout, ...(await this.#trust(proxy)) };
+    return new ProxyAgent({ ...options, uri: proxy.href, requestTls: connect, proxyTls });
+  }
+
+  async #trust(url: URL): Promise<object> {
+    return url.protocol === "https:" ? { secureContext: await this.#tls.contextFor(url) } : {};
   }
 }
 
-/** The answer's whole body. @throws DrydockError "upstream" if it is longer than `limit` bytes or breaks off. */
+async function send(dispatcher: Dispatcher, url: URL, request: HttpRequest): Promise<HttpResponse> {
+  const { method = "GET", headers = {}, body, signal } = request;
+  return await dispatcher.request({
+    origin: url.origin,
+    path: url.pathname + url.search,
+    method,
+    headers: { "user-agent": "drydock", ...headers },
+    highWaterMark: 1024 * 1024,
+    ...(body === undefined ? {} : { body }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
+async function sleepUntil(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(milliseconds, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+/** The answer's whole body. @param story Attempts.story, for the error. @throws DrydockError "upstream" if it is longer than `limit` bytes or breaks off. */
 export async function readBody(
   response: HttpResponse,
   url: URL,
   what: string,
   limit: number,
+  story: () => string = () => "",
 ): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -116,33 +243,29 @@ export async function readBody(
       chunks.push(chunk);
     }
   } catch (cause) {
-    throw brokenOff(url, what, cause);
+    throw brokenOff(url, what, cause, story());
   }
   if (size > limit) throw new DrydockError("upstream", `read ${what}: ${url.host} sends over ${limit} bytes`);
   return Buffer.concat(chunks, size);
 }
 
-/** The error for an answer that began and did not end. */
-export function brokenOff(url: URL, what: string, cause: unknown): DrydockError {
-  return new DrydockError("upstream", `read ${what}: ${url.host} broke off: ${reason(cause)}`, {
+/** Lets go of an answer's body: the connection is used again if little is left of it, else it is closed. */
+export function discard(response: HttpResponse): void {
+  response.body.dump({ limit: 64 * 1024 }).catch(() => {});
+}
+
+/** The first of that name, which is in lower case. */
+export function headerOf(response: HttpResponse, name: string): string | undefined {
+  const value = response.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** The error for an answer that began and did not end. @param story Attempts.story */
+export function brokenOff(url: URL, what: string, cause: unknown, story = ""): HostFailure {
+  return new HostFailure(`read ${what}: ${story}${url.host} broke off: ${reason(cause)}`, {
     hint: "Run it again; if it happens each time, the registry or something on the way is at fault.",
     cause,
   });
-}
-
-function unreachable(url: URL, what: string, cause: unknown): DrydockError {
-  const code = errorCode(cause) ?? "";
-  // OpenSSL's ways to say that the answer to a TLS greeting was no TLS.
-  const isPlain =
-    code === "EPROTO" || /^ERR_SSL_(WRONG_VERSION|PACKET_LENGTH|HTTP_REQ|HTTPS_PROXY)/.test(code);
-  const isCertificate = /CERT|UNABLE_TO_|_SIGNED|^ERR_TLS_/.test(code);
-  const hint = isPlain
-    ? `If ${url.host} speaks plain HTTP and you trust the way to it: --plain-http ${url.host}.`
-    : isCertificate
-      ? "If it has a CA of its own, set NODE_EXTRA_CA_CERTS to that CA's PEM file."
-      : hostHints.get(code);
-  const how = isPlain ? `${url.host} does not speak TLS` : `cannot reach ${url.host}: ${reason(cause)}`;
-  return new DrydockError("upstream", `read ${what}: ${how}`, { hint, cause });
 }
 
 /** The system's code besides, since some errors have no text of their own. */

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import pLimit from "p-limit";
 import type { Content } from "../../src/bundle/content.ts";
+import { DownloadLimits } from "../../src/bundle/download-limits.ts";
 import {
   planImage,
   type ResolvedImage,
@@ -88,7 +88,7 @@ function plan(
     tag: "9",
     platforms,
   };
-  return planImage(request, using, pLimit(3));
+  return planImage(request, using, new DownloadLimits(3));
 }
 
 test("an index keeps its digest; only what is asked for is below it", async () => {

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import pLimit from "p-limit";
+import { DownloadLimits } from "../../src/bundle/download-limits.ts";
 import { type Manifest, readManifest } from "../../src/bundle/manifest.ts";
 import { planRegistryImage } from "../../src/bundle/registry-image.ts";
 import { noCredentials } from "../../src/oci/credentials.ts";
@@ -52,7 +52,7 @@ test("of an index the platforms asked for are carried, not the index; it is no r
   const { images, content } = await planRegistryImage(
     await manifestFor("2", ["linux/amd64"]),
     client,
-    pLimit(2),
+    new DownloadLimits(2),
   );
   assert.deepEqual(images, { "linux/amd64": amd64.digest });
   assert.deepEqual(content.blobs.map(({ digest }) => digest).sort(), digestsOf(amd64));
@@ -66,23 +66,30 @@ test("of an index the platforms asked for are carried, not the index; it is no r
 
 test("each platform gets its own image manifest", async () => {
   const manifest = await manifestFor("2", ["linux/amd64", "linux/arm64"]);
-  const { images, content } = await planRegistryImage(manifest, client, pLimit(2));
+  const { images, content } = await planRegistryImage(manifest, client, new DownloadLimits(2));
   assert.deepEqual(images, { "linux/amd64": amd64.digest, "linux/arm64": arm64.digest });
   const wanted = [...new Set([...digestsOf(amd64), ...digestsOf(arm64)])].sort();
   assert.deepEqual(content.blobs.map(({ digest }) => digest).sort(), wanted);
 });
 
 test("an image without an index is taken by its config's platform", async () => {
-  const { images } = await planRegistryImage(await manifestFor("single", ["linux/amd64"]), client, pLimit(2));
+  const { images } = await planRegistryImage(
+    await manifestFor("single", ["linux/amd64"]),
+    client,
+    new DownloadLimits(2),
+  );
   assert.deepEqual(images, { "linux/amd64": amd64.digest });
 });
 
 test("a platform that is not there is named in what is left out; none at all is an error", async () => {
   const manifest = await manifestFor("2", ["linux/amd64", "linux/s390x"]);
-  const { content } = await planRegistryImage(manifest, client, pLimit(2));
+  const { content } = await planRegistryImage(manifest, client, new DownloadLimits(2));
   assert.match(content.leftOut?.[0]?.what ?? "", /library\/registry:2 for linux\/s390x/);
-  await assert.rejects(planRegistryImage(await manifestFor("2", ["linux/s390x"]), client, pLimit(2)), {
-    kind: "upstream",
-    message: /wanted linux\/s390x, but its image index names linux\/amd64, linux\/arm64/,
-  });
+  await assert.rejects(
+    planRegistryImage(await manifestFor("2", ["linux/s390x"]), client, new DownloadLimits(2)),
+    {
+      kind: "upstream",
+      message: /wanted linux\/s390x, but its image index names linux\/amd64, linux\/arm64/,
+    },
+  );
 });

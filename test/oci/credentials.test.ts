@@ -25,25 +25,40 @@ test("each way in which Docker writes an entry", async () => {
         "Azure.example:8443": { auth: base64("<token>:"), identitytoken: "refresh" },
         "stored.example": {},
       },
-      credsStore: "desktop",
+      credsStore: "absent",
     }),
   );
-  assert.deepEqual(credentials.forHost("docker.io"), { kind: "password", user: "hub", password: "p:w" });
-  assert.deepEqual(credentials.forHost("quay.io"), { kind: "password", user: "u", password: "p" });
-  assert.deepEqual(credentials.forHost("old.example"), { kind: "password", user: "o", password: "p" });
-  assert.deepEqual(credentials.forHost("azure.example:8443"), { kind: "identity-token", token: "refresh" });
-  assert.equal(credentials.forHost("azure.example"), undefined);
-  assert.equal(credentials.forHost("stored.example"), undefined);
-  assert.equal(credentials.forHost("other.example"), undefined);
+  assert.deepEqual(await credentials.forHost("docker.io", "a"), {
+    kind: "password",
+    user: "hub",
+    password: "p:w",
+  });
+  assert.deepEqual(await credentials.forHost("quay.io", "a"), { kind: "password", user: "u", password: "p" });
+  assert.deepEqual(await credentials.forHost("old.example", "a"), {
+    kind: "password",
+    user: "o",
+    password: "p",
+  });
+  assert.deepEqual(await credentials.forHost("azure.example:8443", "a"), {
+    kind: "identity-token",
+    token: "refresh",
+  });
+  assert.equal(await credentials.forHost("azure.example", "a"), undefined);
+  // There it would have to be asked; of other hosts it knows nothing.
+  await assert.rejects(
+    async () => await credentials.forHost("stored.example", "a"),
+    /docker-credential-absent/,
+  );
+  assert.equal(await credentials.forHost("other.example", "a"), undefined);
 });
 
 test("without a file there are none; HOME is where it is looked for", async () => {
   const home = join(folder, "home");
-  assert.equal((await readCredentials({ HOME: home })).forHost("quay.io"), undefined);
+  assert.equal(await (await readCredentials({ HOME: home })).forHost("quay.io", "a"), undefined);
   await mkdir(join(home, ".docker"), { recursive: true });
   const text = JSON.stringify({ auths: { "quay.io": { auth: base64("a:b") } } });
   await writeFile(join(home, ".docker", "config.json"), text);
-  assert.notEqual((await readCredentials({ HOME: home })).forHost("quay.io"), undefined);
+  assert.notEqual(await (await readCredentials({ HOME: home })).forHost("quay.io", "a"), undefined);
 });
 
 test("a broken file is named, and what it holds is not shown", async () => {
