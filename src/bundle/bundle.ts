@@ -62,7 +62,7 @@ export async function bundle(
   const output = resolve(options.output ?? `${manifest.name}.tar`);
   await checkOutput(output, options.force);
   const created = createdTime();
-  const client = await connectRegistries(options);
+  const client = await connectRegistries(options, manifest, reporter);
   const contents: Content[] = [];
   try {
     const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, parallel };

@@ -1,15 +1,27 @@
 /** The client with which upstream registries are asked. */
 import { readCredentials } from "../oci/credentials.ts";
 import { RegistryClient } from "../oci/registry-client.ts";
+import { joinMirrors, type Mirrors } from "../oci/registry-hosts.ts";
+import type { Reporter } from "../reporter.ts";
+import type { Manifest } from "./manifest.ts";
 
 export interface ConnectOptions {
   /** hosts ("HOST[:PORT]") that are asked over plain HTTP */
   plainHttp: ReadonlySet<string>;
-  /** registry → the host to ask in its place */
-  mirrors: ReadonlyMap<string, string>;
+  /** registry → the hosts to ask in its place, before those that the manifest names */
+  mirrors: Mirrors;
 }
 
 /** With the user's own credentials. @throws as readCredentials */
-export async function connectRegistries({ plainHttp, mirrors }: ConnectOptions): Promise<RegistryClient> {
-  return new RegistryClient({ credentials: await readCredentials(), plainHttp, mirrors });
+export async function connectRegistries(
+  { plainHttp, mirrors }: ConnectOptions,
+  manifest: Pick<Manifest, "mirrors">,
+  reporter: Reporter,
+): Promise<RegistryClient> {
+  return new RegistryClient({
+    credentials: await readCredentials(),
+    plainHttp,
+    mirrors: joinMirrors(mirrors, new Map(Object.entries(manifest.mirrors))),
+    note: (text) => reporter.note(text),
+  });
 }
