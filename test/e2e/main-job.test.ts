@@ -21,7 +21,7 @@ import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./
 import { type DrydockOptions, drydock } from "./drydock.ts";
 import { containerOf, servedDigest, treeOf, trustFolder } from "./site-state.ts";
 
-describe("a registry crosses the gap", () => {
+describe("a registry crosses the gap", { timeout: 600_000 }, () => {
   const parts = new AsyncDisposableStack();
   let connected: Connected;
   let site: Site;
