@@ -40,19 +40,43 @@ export async function openDownload(text: string, what: string): Promise<Download
   }
 }
 
+/**
+ * How large it is, without a byte of it being sent.
+ * @returns in bytes; undefined if the server doesn't say it @throws as openDownload
+ */
+export async function announcedSize(text: string, what: string): Promise<number | undefined> {
+  const transport = new RegistryTransport({ plainHttp: new Set() });
+  try {
+    const { response } = await follow(transport, parseUrl(text), what, "HEAD");
+    const length = response.headers["content-length"];
+    return length === undefined || !Number.isSafeInteger(Number(length)) ? undefined : Number(length);
+  } catch (error) {
+    // RFC 9110, 15.5.6 and 15.6.2: such a server still answers GET.
+    if (error instanceof RefusedMethod) return undefined;
+    throw error;
+  } finally {
+    await transport.close();
+  }
+}
+
+/** The server answers no HEAD. */
+class RefusedMethod extends Error {}
+
 async function follow(
   transport: RegistryTransport,
   first: URL,
   what: string,
+  method: "GET" | "HEAD" = "GET",
 ): Promise<{ url: URL; response: HttpResponse }> {
   const authorization = authorizationOf(first);
   let url = first;
   for (let redirects = 0; redirects <= mostRedirects; redirects++) {
     const headers: Record<string, string> = { "accept-encoding": "identity" };
     if (authorization !== undefined && url.origin === first.origin) headers.authorization = authorization;
-    const response = await transport.request(url, what, { headers });
+    const response = await transport.request(url, what, { method, headers });
     if (response.statusCode === 200) return { url, response };
     await response.body.dump();
+    if (method === "HEAD" && [405, 501].includes(response.statusCode)) throw new RefusedMethod();
     const { location } = response.headers;
     if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== "string") {
       throw new DrydockError("upstream", `read ${what}: ${url.host} answers ${response.statusCode}`, {

@@ -2,8 +2,11 @@
 import { Args, Flags } from "@oclif/core";
 import { type BundleResult, bundle } from "../bundle/bundle.ts";
 import type { KeyProtection } from "../bundle/bundle-certificates.ts";
+import { type DryRun, dryRun } from "../bundle/dry-run.ts";
+import type { Locking } from "../bundle/pins.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
+import { describePlan } from "../cli/describe-plan.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
 import { DrydockError } from "../errors.ts";
@@ -24,6 +27,28 @@ export default class Bundle extends DrydockCommand {
       description: "where the bundle goes [default: NAME.tar]",
     }),
     force: Flags.boolean({ description: "replace an output that exists" }),
+    "dry-run": Flags.boolean({
+      description:
+        "show what would be bundled, with sizes and what the site needs; write nothing, but the lock file with --lock",
+    }),
+    "images-from": Flags.string({
+      helpValue: "FILE",
+      multiple: true,
+      multipleNonGreedy: true,
+      description:
+        "carry also the images that FILE names: a Compose file, Kubernetes objects, a list; - reads a pipe (repeatable)",
+    }),
+    lock: Flags.boolean({
+      exclusive: ["locked"],
+      description: "write what each reference means now to NAME.lock.yaml beside the manifest",
+    }),
+    locked: Flags.boolean({ description: "build what NAME.lock.yaml says, or stop where that can't be" }),
+    parallel: Flags.integer({
+      helpValue: "N",
+      min: 1,
+      max: 64,
+      description: "downloads at the same time [default: 8]",
+    }),
     "plain-http": Flags.string({
       helpValue: "HOST[:PORT]",
       multiple: true,
@@ -34,7 +59,8 @@ export default class Bundle extends DrydockCommand {
       helpValue: "REGISTRY=HOST[:PORT]",
       multiple: true,
       multipleNonGreedy: true,
-      description: "ask this host in place of a registry: docker.io=mirror.lan:5000 (repeatable)",
+      description:
+        "ask this host before a registry: docker.io=mirror.lan:5000 (repeatable; several in that order)",
     }),
     "key-store": Flags.string({
       helpValue: "DIR",
@@ -55,21 +81,34 @@ export default class Bundle extends DrydockCommand {
   static override examples = [
     "<%= config.bin %> bundle manifests/smallest.yaml",
     "<%= config.bin %> bundle site.yaml -o /media/stick/site.tar --passphrase-file ~/site.pass",
+    "<%= config.bin %> bundle site.yaml --dry-run --lock",
+    "helm template shop ./chart | <%= config.bin %> bundle site.yaml --locked --images-from -",
     "<%= config.bin %> bundle site.yaml --mirror docker.io=mirror.lan:5000 --plain-http mirror.lan:5000",
   ];
   static override exitCodes = ["input", "integrity", "preflight", "upstream", "certificate", "host"] as const;
   static override whenInterrupted = "No bundle was written; the same command begins again.";
 
-  async run(): Promise<Omit<BundleResult, "index"> & { bundle: BundleResult["index"] }> {
+  async run(): Promise<DryRun | (Omit<BundleResult, "index"> & { bundle: BundleResult["index"] })> {
     const { args, flags } = await this.parse(Bundle);
+    const what = {
+      ...(flags.output === undefined ? {} : { output: flags.output }),
+      plainHttp: new Set(flags["plain-http"]?.map(parsePlainHttp)),
+      mirrors: mirrorsOf(flags.mirror ?? []),
+      imagesFrom: flags["images-from"] ?? [],
+      locking: lockingOf(flags),
+      ...(flags.parallel === undefined ? {} : { parallel: flags.parallel }),
+    };
+    if (flags["dry-run"]) {
+      const plan = await dryRun(args.manifest, what, this.reporter);
+      this.log(describePlan(plan));
+      return plan;
+    }
     const result = await bundle(
       args.manifest,
       {
-        ...(flags.output === undefined ? {} : { output: flags.output }),
+        ...what,
         ...(flags["key-store"] === undefined ? {} : { keyStore: flags["key-store"] }),
         force: flags.force,
-        plainHttp: new Set(flags["plain-http"]?.map(parsePlainHttp)),
-        mirrors: new Map(flags.mirror?.map(parseMirror)),
         protection: await protection(flags),
       },
       this.reporter,
@@ -78,6 +117,19 @@ export default class Bundle extends DrydockCommand {
     this.log(resultText(result));
     return { ...rest, bundle: index };
   }
+}
+
+function lockingOf(flags: { lock: boolean; locked: boolean }): Locking {
+  if (flags.lock) return "lock";
+  return flags.locked ? "locked" : "none";
+}
+
+function mirrorsOf(texts: readonly string[]): Map<string, string[]> {
+  const mirrors = new Map<string, string[]>();
+  for (const [registry, host] of texts.map(parseMirror)) {
+    mirrors.set(registry, [...(mirrors.get(registry) ?? []), host]);
+  }
+  return mirrors;
 }
 
 function parseMirror(text: string): [string, string] {
@@ -111,8 +163,9 @@ async function protection(flags: {
   return { kind: "passphrase", passphrase };
 }
 
-function resultText({ path, digest, size, index, code, newCertificates }: BundleResult): string {
+function resultText({ path, digest, size, index, code, newCertificates, lock }: BundleResult): string {
   const parts = [`${path}\ndigest        ${digest}`, describeContents(index, size)];
+  if (lock !== undefined) parts.push(`Lock file: ${lock}`);
   if (newCertificates !== undefined) parts.push(`Certificates: ${newCertificates}.`);
   if (code !== undefined)
     parts.push(`Write this down; install asks for it, and it is shown only now:\n\n    code   ${code}`);

@@ -1,0 +1,184 @@
+/**
+ * What `drydock bundle` would do, found out without writing anything: no archive, no spool, no certificate.
+ * What can be known only while building (a seed behind a URL, an image of the local engine) is said to be so.
+ */
+import { resolve } from "node:path";
+import type { BundleIndex } from "../archive/bundle-index.ts";
+import { connectEngine } from "../engine/engine.ts";
+import type { Digest } from "../oci/digest.ts";
+import { formatReference } from "../oci/reference.ts";
+import type { Reporter } from "../reporter.ts";
+import { type ConnectOptions, connectRegistries } from "./connect.ts";
+import type { Content } from "./content.ts";
+import { announcedSize, publicUrl } from "./download.ts";
+import { sizeOf, totalsOf } from "./dry-run-totals.ts";
+import { engineImageId } from "./engine-source.ts";
+import type { Lock } from "./lock-file.ts";
+import { type Manifest, type ManifestImage, type ManifestSeed, readManifest } from "./manifest.ts";
+import { engineName, type Locking, type Pins, seedName } from "./pins.ts";
+import { defaultParallel, keepLock, pinsOf, planCarriedFiles, planImages } from "./plan.ts";
+import { planSeed } from "./seed-source.ts";
+
+export interface DryRunOptions extends ConnectOptions {
+  /** where the archive would go; NAME.tar in the working directory if left out */
+  output?: string;
+  /** more files that name images, relative to the working directory; "-" is standard input */
+  imagesFrom?: readonly string[];
+  /** lock: the lock file is the one thing that is written */
+  locking?: Locking;
+  /** requests at the same time; 8 if left out */
+  parallel?: number;
+}
+
+/** Sizes are in bytes, and without what `unknown` lists. */
+export interface DryRun {
+  name: string;
+  release: number;
+  /** the registry's own image */
+  registry: PlannedImage;
+  images: PlannedImage[];
+  seeds: PlannedSeed[];
+  files: { count: number; size: number };
+  /** what stands in the bundle once though more than one image or seed has it */
+  shared: { blobs: number; bytes: number };
+  /** size: of the archive, up to some KiB for the certificates; free: where it would be written */
+  archive: { path: string; blobs: number; size: number; free?: number };
+  /** what an empty site needs, with its files and the registry's image; inodes: files and folders */
+  site: { blobs: number; bytes: number; inodes: number };
+  leftOut: BundleIndex["leftOut"];
+  /** what is known only when it is built */
+  unknown: { what: string; why: string }[];
+  /** the path of the lock file that was written */
+  lock?: string;
+}
+
+export interface PlannedImage {
+  source: string;
+  /** its name at the site; the registry's own image has none */
+  repository?: string;
+  tag?: string;
+  /** absent where the image is of the local engine */
+  digest?: Digest;
+  platforms: string[];
+  /** of its image manifests, configs and layers; absent where it is of the local engine */
+  size?: number;
+}
+
+export interface PlannedSeed {
+  source: string;
+  sha256?: string;
+  /** as it is packed; absent where nobody says it */
+  size?: number;
+  /** whether it is carried so; absent where it is not read yet */
+  packed?: boolean;
+  /** what the site's storage holds of it; absent where it is not read yet */
+  unpacked?: number;
+}
+
+/** @throws DrydockError "input", "upstream", "integrity" as bundle() would */
+export async function dryRun(
+  manifestFile: string,
+  options: DryRunOptions,
+  reporter: Reporter,
+): Promise<DryRun> {
+  const { imagesFrom = [], locking = "none", parallel = defaultParallel } = options;
+  const manifest = await readManifest(manifestFile, { imagesFrom, reporter });
+  const client = await connectRegistries(options, manifest, reporter);
+  const contents: Content[] = [];
+  try {
+    const sources = { manifest, client, contents, locking, parallel };
+    const pins = await pinsOf(sources, reporter);
+    const { registry, images } = await planImages(sources, pins, reporter);
+    const engine = await lookAtEngine(manifest.images, pins);
+    const { seeds, unknown, found } = await planSeeds(manifest, pins, contents, reporter);
+    await planCarriedFiles(sources, reporter);
+    const lock = await keepLock(sources, { images, engine: engine.ids, seeds: found });
+    return {
+      ...(await totalsOf(manifest, registry, contents, resolve(options.output ?? `${manifest.name}.tar`))),
+      images: [...contents.flatMap(plannedImages), ...engine.images],
+      registry: {
+        source: formatReference(manifest.registry.image),
+        digest: registry.digest,
+        platforms: Object.keys(registry.images),
+        size: sizeOf(registry.content),
+      },
+      seeds,
+      unknown: [...engine.unknown, ...unknown],
+      ...lock,
+    };
+  } finally {
+    await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);
+  }
+}
+
+function plannedImages(content: Content): PlannedImage[] {
+  return (content.images ?? []).map((image) => ({ ...image, size: sizeOf(content) }));
+}
+
+/** Images of the local engine: there, but their compressed layers are made only for the bundle. */
+async function lookAtEngine(all: ManifestImage[], pins: Pins) {
+  const images: PlannedImage[] = [];
+  const ids: Lock["engine"] = {};
+  for (const { source, from, site, platforms } of all) {
+    if (from !== "engine") continue;
+    const name = engineName(source);
+    ids[name] = await engineImageId(connectEngine().docker, pins.engine(name) ?? name);
+    images.push({ source, ...site, platforms: platforms === "all" ? [] : platforms.slice(0, 1) });
+  }
+  const why = "its layers are compressed while the bundle is built: its size is known then";
+  return { images, ids, unknown: images.map(({ source }) => ({ what: source, why })) };
+}
+
+/** A seed from a file is scanned as for a build; of one behind a URL the server tells the size alone. */
+async function planSeeds(manifest: Manifest, pins: Pins, contents: Content[], reporter: Reporter) {
+  const seeds: PlannedSeed[] = [];
+  const unknown: DryRun["unknown"] = [];
+  const found: Lock["seeds"] = {};
+  for (const seed of manifest.seeds) {
+    const sha256 = pins.seed(seed);
+    if ("url" in seed) {
+      const { planned, why } = await lookAtUrl(seed.url, seed.keep);
+      seeds.push({ ...planned, ...(sha256 && { sha256 }) });
+      unknown.push({ what: planned.source, why });
+      found[seedName(manifest, seed)] = seed.sha256;
+    } else {
+      const content = await planSeedFile(seed, sha256, reporter);
+      contents.push(content.content);
+      seeds.push(content.planned);
+      found[seedName(manifest, seed)] = content.planned.sha256;
+    }
+  }
+  return { seeds, unknown, found };
+}
+
+async function lookAtUrl(
+  url: string,
+  keep: ManifestSeed["keep"],
+): Promise<{ planned: PlannedSeed; why: string }> {
+  const source = publicUrl(url);
+  const size = await announcedSize(url, `seed ${JSON.stringify(source)}`);
+  const planned = {
+    source,
+    ...(size === undefined ? {} : { size }),
+    ...(keep && { packed: keep === "packed" }),
+  };
+  const why = "what is in it is known when it is downloaded";
+  return { planned, why: size === undefined ? `its server does not say its size, and ${why}` : why };
+}
+
+async function planSeedFile(
+  seed: Extract<ManifestSeed, { file: string }>,
+  sha256: string | undefined,
+  reporter: Reporter,
+): Promise<{ content: Content; planned: PlannedSeed & { sha256: string } }> {
+  // Nothing of a file is spooled.
+  const content = await planSeed({ ...seed, source: seed.file, sha256 }, { spoolFolder: "", reporter });
+  if (content.seed === undefined) throw new Error("a seed's content has no seed");
+  const { source, size, packed, sha256: scanned } = content.seed;
+  const blobs = packed?.blobs ?? content.blobs;
+  const unpacked = blobs.reduce((sum, blob) => sum + blob.size, 0);
+  return {
+    content,
+    planned: { source, sha256: scanned, size, packed: packed !== undefined, unpacked },
+  };
+}

@@ -1,0 +1,74 @@
+/** What `bundle --dry-run` found, as text for people. */
+import type { DryRun, PlannedImage, PlannedSeed } from "../bundle/dry-run.ts";
+import { shortDigest } from "../oci/digest.ts";
+import { columns, count, formatBytes, printable } from "./format.ts";
+
+const later = "known when built";
+
+export function describePlan(plan: DryRun): string {
+  const { name, release, registry, images, seeds, unknown, leftOut, lock } = plan;
+  const sections = [
+    columns([["name", `${name}, release ${release}`]]),
+    table("the registry's own image", [imageRow(registry)]),
+    table("images", images.map(imageRow)),
+    table("seeds", seeds.map(seedRow)),
+    table(
+      "left out",
+      leftOut.map(({ what, why }) => [what, why]),
+    ),
+    columns(totals(plan)),
+    table(
+      "not counted above",
+      unknown.map(({ what, why }) => [what, why]),
+    ),
+    lock === undefined ? "Nothing was written." : `Written: ${lock}, and nothing else.`,
+  ];
+  return printable(sections.filter((section) => section !== "").join("\n\n"), true);
+}
+
+function table(title: string, rows: string[][]): string {
+  return rows.length === 0 ? "" : `${title}\n${columns(rows, { indent: 2 })}`;
+}
+
+function imageRow({ source, repository, tag, digest, platforms, size }: PlannedImage): string[] {
+  const at = repository === undefined ? "" : `${repository}${tag === undefined ? "" : `:${tag}`}`;
+  return [
+    source,
+    at,
+    platforms.join(", "),
+    digest === undefined ? "" : shortDigest(digest),
+    size === undefined ? later : formatBytes(size),
+  ];
+}
+
+function seedRow({ source, size, packed, unpacked }: PlannedSeed): string[] {
+  const carried = packed === undefined ? "" : packed ? "carried packed" : "carried unpacked";
+  return [
+    source,
+    size === undefined ? later : `${formatBytes(size)} packed`,
+    unpacked === undefined ? `unpacked: ${later}` : `${formatBytes(unpacked)} unpacked`,
+    carried,
+  ];
+}
+
+function totals({ files, shared, archive, site, unknown }: DryRun): string[][] {
+  const more = unknown.length > 0 ? ", and what is not counted" : "";
+  const free = archive.free === undefined ? "" : `; ${formatBytes(archive.free)} are free there`;
+  const rows = [
+    [
+      "bundle",
+      `${count(archive.blobs, "blob")}, ${formatBytes(archive.size)} (${archive.size} bytes)${more}${free}`,
+    ],
+    [
+      "at the site",
+      `${formatBytes(site.bytes)}, ${count(site.inodes, "file and folder", "files and folders")}${more}`,
+    ],
+  ];
+  if (shared.blobs > 0)
+    rows.unshift([
+      "shared",
+      `${count(shared.blobs, "blob")}, carried once: ${formatBytes(shared.bytes)} saved`,
+    ]);
+  if (files.count > 0) rows.unshift(["files", `${count(files.count, "file")}, ${formatBytes(files.size)}`]);
+  return rows;
+}
