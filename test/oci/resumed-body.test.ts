@@ -1,0 +1,155 @@
+/** Blobs that break on the way: servers here have the fault that a real registry does not show on demand. */
+import assert from "node:assert/strict";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { after, test } from "node:test";
+import { noCredentials } from "../../src/oci/credentials.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import { parseReference } from "../../src/oci/reference.ts";
+import { RegistryClient } from "../../src/oci/registry-client.ts";
+import { type FaultyServer, startServer } from "./faulty-server.ts";
+
+const bytes = Buffer.from(Array.from({ length: 1_500_000 }, (_, at) => (at * 7 + (at >> 8)) % 251));
+const blob = { digest: digestOf(bytes), size: bytes.length };
+const part = 300_000;
+const stops: (() => Promise<void>)[] = [];
+after(async () => {
+  for (const stop of stops.reverse()) await stop();
+});
+
+interface Asked {
+  range: string | undefined;
+  ifRange: string | undefined;
+}
+
+async function serve(
+  answer: (response: ServerResponse, start: number, times: number, request: IncomingMessage) => void,
+): Promise<{ server: FaultyServer; asked: Asked[]; client: RegistryClient }> {
+  const asked: Asked[] = [];
+  const server = await startServer((request, response) => {
+    const { range, "if-range": ifRange } = request.headers;
+    asked.push({ range, ifRange: ifRange as string | undefined });
+    const start = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
+    answer(response, start, asked.length, request);
+  });
+  const client = new RegistryClient({
+    credentials: noCredentials,
+    plainHttp: new Set([server.host]),
+    mirrors: new Map(),
+    retries: { times: 2, milliseconds: 1 },
+  });
+  stops.push(server.stop, () => client.close());
+  return { server, asked, client };
+}
+
+async function read(
+  { server, client }: { server: FaultyServer; client: RegistryClient },
+  offset = 0,
+): Promise<Buffer> {
+  const source = await client.blob(parseReference(`${server.host}/a`), blob, { offset });
+  return Buffer.concat(await Array.fromAsync(source));
+}
+
+const tag = { etag: '"one"' };
+
+/** As a registry answers, from `start` on; with `until`, the connection ends there. */
+function give(response: ServerResponse, start: number, until = bytes.length, headers: object = tag): void {
+  const range = `bytes ${start}-${bytes.length - 1}/${bytes.length}`;
+  response.writeHead(start > 0 ? 206 : 200, {
+    "content-length": bytes.length - start,
+    ...(start > 0 ? { "content-range": range } : {}),
+    ...headers,
+  });
+  if (until === bytes.length) response.end(bytes.subarray(start));
+  else response.write(bytes.subarray(start, until), () => response.destroy());
+}
+
+test("a connection that breaks more often than there are tries: each goes on at its byte", async () => {
+  const served = await serve((response, start) => {
+    give(response, start, Math.min(start + part, bytes.length));
+  });
+  assert.ok((await read(served)).equals(bytes));
+  // What was sent into a connection that is destroyed may not all arrive: so at least one for each part.
+  assert.ok(served.asked.length >= 5, `${served.asked.length} requests`);
+  assert.equal(served.asked[0]?.range, undefined);
+  const starts = served.asked.slice(1).map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]));
+  assert.deepEqual(
+    starts,
+    [...new Set(starts)].sort((a, b) => a - b),
+    "each begins behind the one before",
+  );
+  assert.ok(served.asked.slice(1).every(({ ifRange }) => ifRange === '"one"'));
+});
+
+test("a server that takes no ranges gives the whole again; what came before is skipped", async () => {
+  const served = await serve((response, _, times) => give(response, 0, times < 3 ? part : bytes.length, {}));
+  assert.ok((await read(served)).equals(bytes));
+  assert.equal(served.asked.length, 3);
+});
+
+test("an answer to a range that is not that range is not used", async () => {
+  const wrong: Record<string, (response: ServerResponse) => void> = {
+    "another start": (response) =>
+      response.writeHead(206, { "content-range": `bytes 0-9/${bytes.length}` }).end("0123456789"),
+    "another whole": (response) =>
+      response.writeHead(206, { "content-range": "bytes 300000-300009/300010" }).end("0123456789"),
+    "another content": (response) => give(response, part, bytes.length, { etag: '"two"' }),
+    "no such range": (response) => response.writeHead(416).end(),
+    "no range named": (response) => response.writeHead(206).end("0123456789"),
+  };
+  for (const [name, answer] of Object.entries(wrong)) {
+    const served = await serve((response, start, times) => {
+      if (times === 1) give(response, 0, part);
+      else if (start > 0) answer(response);
+      else give(response, 0);
+    });
+    assert.ok((await read(served)).equals(bytes), name);
+    assert.equal(served.asked.at(-1)?.range, undefined, name);
+  }
+});
+
+test("a wrong Content-Length and a short answer pass; for ever they don't", async () => {
+  const passing = await serve((response, start, times) => {
+    if (times === 1) response.writeHead(200, { "content-length": 5 }).end("short");
+    else if (times === 2) response.writeHead(200, tag).end(bytes.subarray(0, part));
+    else give(response, start);
+  });
+  assert.ok((await read(passing)).equals(bytes));
+  assert.equal(passing.asked.at(-1)?.range, `bytes=${part}-`);
+
+  const wrong = await serve((response) => response.writeHead(200, { "content-length": 5 }).end("short"));
+  await assert.rejects(read(wrong), {
+    kind: "integrity",
+    message: /gave up after 3 tries over 0 s; last: wanted 1500000 bytes, .* announces 5/,
+  });
+  const short = await serve((response) => response.writeHead(200, {}).end("short"));
+  await assert.rejects(read(short), {
+    kind: "upstream",
+    message: /gave up after 3 tries over 0 s; last: .* broke off: it ends after 5 of 1500000 bytes/,
+  });
+});
+
+test("more bytes than there should be", async () => {
+  const served = await serve((response) =>
+    response.writeHead(200, {}).end(Buffer.concat([bytes, Buffer.alloc(10)])),
+  );
+  await assert.rejects(read(served), { kind: "integrity", message: /announces more/ });
+});
+
+test("an offset begins in the middle, and at the end nothing is asked", async () => {
+  const served = await serve((response, start) => give(response, start));
+  assert.ok((await read(served, 1_000_001)).equals(bytes.subarray(1_000_001)));
+  assert.deepEqual(served.asked, [{ range: "bytes=1000001-", ifRange: undefined }]);
+  assert.equal((await read(served, bytes.length)).length, 0);
+  assert.equal(served.asked.length, 1);
+  const whole = await serve((response) => give(response, 0));
+  assert.ok((await read(whole, 1_000_001)).equals(bytes.subarray(1_000_001)));
+});
+
+test("busy, then refused in the middle: one count of tries for both", async () => {
+  const served = await serve((response, start, times) => {
+    if (times === 1) give(response, 0, 1000);
+    else response.writeHead(503).end(`${start}`);
+  });
+  await assert.rejects(read(served), { kind: "upstream", message: /gave up after 3 tries .* answers 503/ });
+  assert.equal(served.asked.length, 3);
+});
