@@ -35,9 +35,12 @@ packages: ## install the Debian packages that demo, test and bench need
 	@sh test/lab/setup.sh
 
 # No package's own script runs: ssh2 and cpu-features would compile native parts that nothing here needs.
+# npm 9, which Debian 12 has, forgets to link the `node` of one platform's package where it leaves out the
+# other's; rebuild links it.
 $(modules): package-lock.json
 	@echo 'installing with npm ci' >&2
 	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+	@test -e node_modules/.bin/node || npm rebuild --ignore-scripts --loglevel=error >/dev/null
 	@touch $(modules)
 
 # Folders count too: they change when a file goes.
