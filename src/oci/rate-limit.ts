@@ -19,11 +19,13 @@ export class RateLimits {
     const limit = parse(headers["ratelimit-limit"]);
     const left = parse(headers["ratelimit-remaining"]);
     if (limit === undefined || left === undefined || left.count > limit.count / 4) return;
-    if (left.count > (this.#told.get(host) ?? Number.POSITIVE_INFINITY) / 2) return;
+    const told = this.#told.get(host);
+    if (told !== undefined && (left.count === told || left.count > told / 2)) return;
     this.#told.set(host, left.count);
     const seconds = left.seconds ?? limit.seconds;
     const within = seconds === undefined ? "" : ` in ${duration(seconds)}`;
-    this.#tell(`${host}: ${left.count} of ${limit.count} pulls left${within}`);
+    // Docker Hub's API is on a host of its own.
+    this.#tell(`${host === "registry-1.docker.io" ? "docker.io" : host}: ${left.count} of ${limit.count} pulls left${within}`);
   }
 }
 
