@@ -2,13 +2,14 @@
  * The lock file: what each reference of a manifest meant when it was locked. It stands beside the manifest
  * as NAME.lock.yaml.
  */
-import { readFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Ajv } from "ajv";
 import { stringify } from "yaml";
 import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { writeDurably } from "../site/durable.ts";
+import { temporary } from "../temporary.ts";
 import { ManifestText } from "./manifest-text.ts";
 
 export interface Lock {
@@ -81,7 +82,28 @@ function unescaped(part: string): string {
 export async function writeLock(path: string, { images, engine, seeds }: Lock): Promise<void> {
   const comment = header.replace(/^/gm, "# ");
   const content = { lockVersion, images: sorted(images), engine: sorted(engine), seeds: sorted(seeds) };
-  await writeDurably(path, `${comment}\n${stringify(content, { lineWidth: 0 })}`);
+  await replaceFile(path, `${comment}\n${stringify(content, { lineWidth: 0 })}`);
+}
+
+/** Whoever reads it finds the old text or all of the new one, also after a power cut. */
+async function replaceFile(path: string, text: string): Promise<void> {
+  const fresh = temporary(join(dirname(path), `.lock-${randomUUID()}`));
+  try {
+    const file = await open(fresh.path, "wx", 0o644);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(fresh.path, path);
+    fresh.keep();
+  } catch (cause) {
+    await fresh.remove();
+    throw new DrydockError("host", `write lock file ${JSON.stringify(path)}: ${fileErrorText(cause)}`, {
+      cause,
+    });
+  }
 }
 
 function sorted<T>(record: Record<string, T>): Record<string, T> {
