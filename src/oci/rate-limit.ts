@@ -25,7 +25,9 @@ export class RateLimits {
     const seconds = left.seconds ?? limit.seconds;
     const within = seconds === undefined ? "" : ` in ${duration(seconds)}`;
     // Docker Hub's API is on a host of its own.
-    this.#tell(`${host === "registry-1.docker.io" ? "docker.io" : host}: ${left.count} of ${limit.count} pulls left${within}`);
+    this.#tell(
+      `${host === "registry-1.docker.io" ? "docker.io" : host}: ${left.count} of ${limit.count} pulls left${within}`,
+    );
   }
 }
 
