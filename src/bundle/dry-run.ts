@@ -88,11 +88,11 @@ export async function dryRun(
   try {
     const sources = { manifest, client, contents, locking, parallel };
     const pins = await pinsOf(sources, reporter);
-    const { registry, images } = await planImages(sources, pins, reporter);
+    const { registry, images, referrers } = await planImages(sources, pins, reporter);
     const engine = await lookAtEngine(manifest.images, pins);
     const { seeds, unknown, found } = await planSeeds(manifest, pins, contents, reporter);
     await planCarriedFiles(sources, reporter);
-    const lock = await keepLock(sources, { images, engine: engine.ids, seeds: found });
+    const lock = await keepLock(sources, { images, referrers, engine: engine.ids, seeds: found });
     return {
       ...(await totalsOf(manifest, registry, contents, resolve(options.output ?? `${manifest.name}.tar`))),
       images: [...contents.flatMap(plannedImages), ...engine.images],

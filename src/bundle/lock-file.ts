@@ -15,6 +15,8 @@ import { ManifestText } from "./manifest-text.ts";
 export interface Lock {
   /** whole reference (docker.io/library/alpine:3.20) → digest of its image manifest or image index */
   images: Record<string, Digest>;
+  /** whole reference → tags below which signatures and the like refer to it → what they name */
+  referrers: Record<string, Record<string, Digest>>;
   /** name in the local engine (my/app:dev) → the image's id there */
   engine: Record<string, string>;
   /** URL, or path from the manifest's folder → sha256, 64 digits */
@@ -33,12 +35,17 @@ const names = (pattern: string, what: string) => ({
 });
 const schema = {
   type: "object",
-  description: "lockVersion, images, engine and seeds",
+  description: "lockVersion, images, referrers, engine and seeds",
   additionalProperties: false,
-  required: ["lockVersion", "images", "engine", "seeds"],
+  required: ["lockVersion", "images", "referrers", "engine", "seeds"],
   properties: {
     lockVersion: { const: lockVersion, description: `${lockVersion}` },
     images: names("^sha256:[0-9a-f]{64}$", "a sha256 digest"),
+    referrers: {
+      type: "object",
+      description: "names with tags",
+      additionalProperties: names("^sha256:[0-9a-f]{64}$", "a sha256 digest"),
+    },
     engine: names("^sha256:[0-9a-f]{64}$", "an image's id"),
     seeds: names("^[0-9a-f]{64}$", "64 hexadecimal digits"),
   },
@@ -79,9 +86,15 @@ function unescaped(part: string): string {
 }
 
 /** Replaces the file at once. The same lock gives the same text. @throws DrydockError "host" if it can't be written */
-export async function writeLock(path: string, { images, engine, seeds }: Lock): Promise<void> {
+export async function writeLock(path: string, { images, referrers, engine, seeds }: Lock): Promise<void> {
   const comment = header.replace(/^/gm, "# ");
-  const content = { lockVersion, images: sorted(images), engine: sorted(engine), seeds: sorted(seeds) };
+  const content = {
+    lockVersion,
+    images: sorted(images),
+    referrers: sorted(referrers),
+    engine: sorted(engine),
+    seeds: sorted(seeds),
+  };
   await replaceFile(path, `${comment}\n${stringify(content, { lineWidth: 0 })}`);
 }
 

@@ -17,6 +17,8 @@ export type Locking = "none" | "lock" | "locked";
 export interface Pins {
   /** The same reference with the digest that it is held to; its tag stays, for people. */
   image(reference: Reference): Reference;
+  /** what must refer to it, by tag; undefined: whatever does */
+  referrers(reference: Reference): Record<string, Digest> | undefined;
   /** the id of an image of the local engine */
   engine(name: string): string | undefined;
   /** 64 hexadecimal digits */
@@ -26,6 +28,7 @@ export interface Pins {
 /** Holds references to no more than they say themselves. */
 export const unpinned: Pins = {
   image: (reference) => reference,
+  referrers: () => undefined,
   engine: () => undefined,
   seed: ({ sha256 }) => sha256,
 };
@@ -57,6 +60,7 @@ export async function lockedPins(manifest: Manifest, reporter: Reporter): Promis
   noteUnused(lock, { images, engine, seeds }, path, reporter);
   return {
     image: (reference) => pinned(reference, lock.images),
+    referrers: (reference) => lock.referrers[formatReference(reference)] ?? {},
     engine: (name) => lock.engine[name],
     seed: (seed) => lock.seeds[seedName(manifest, seed)],
   };
@@ -67,8 +71,10 @@ function pinned(reference: Reference, images: Lock["images"]): Reference {
   return digest === undefined ? reference : { ...reference, digest };
 }
 
+type Names = Record<"images" | "engine" | "seeds", string[]>;
+
 /** The names under which a lock file has what the manifest has. */
-function wanted(manifest: Manifest): Record<keyof Lock, string[]> {
+function wanted(manifest: Manifest): Names {
   const of = (from: "registry" | "engine") => manifest.images.filter((image) => image.from === from);
   return {
     images: [manifest.registry.image, ...of("registry").map(({ reference }) => reference)].map(
@@ -79,7 +85,7 @@ function wanted(manifest: Manifest): Record<keyof Lock, string[]> {
   };
 }
 
-function noteUnused(lock: Lock, used: Record<keyof Lock, string[]>, path: string, reporter: Reporter): void {
+function noteUnused(lock: Lock, used: Names, path: string, reporter: Reporter): void {
   const unused = (["images", "engine", "seeds"] as const).flatMap((key) =>
     Object.keys(lock[key]).filter((name) => !used[key].includes(name)),
   );

@@ -2,9 +2,11 @@
  * The plan of a bundle: every source of content is asked what it has, before the first byte of the archive
  * is written.
  */
+import { isDeepStrictEqual } from "node:util";
 import pLimit, { type LimitFunction } from "p-limit";
 import { defaultKeyStore } from "../certificates/custody.ts";
 import { connectEngine } from "../engine/engine.ts";
+import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { RegistryClient } from "../oci/registry-client.ts";
@@ -61,11 +63,11 @@ export interface Planned {
 export async function plan(sources: Sources, options: PlanOptions, reporter: Reporter): Promise<Planned> {
   const { manifest, contents } = sources;
   const pins = await pinsOf(sources, reporter);
-  const { registry, images } = await planImages(sources, pins, reporter);
+  const { registry, images, referrers } = await planImages(sources, pins, reporter);
   const engine = await planEngineImages(sources, pins, reporter);
   const seeds = await planSeeds(sources, pins, reporter);
   await planCarriedFiles(sources, reporter);
-  const lock = await keepLock(sources, { images, engine, seeds });
+  const lock = await keepLock(sources, { images, referrers, engine, seeds });
   const keyStore = options.keyStore ?? defaultKeyStore();
   const certificates = await runStep(reporter, "certificates", () =>
     planCertificates(manifest, keyStore, options.protection, new Date()),
@@ -99,7 +101,7 @@ export async function planImages(
   { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder">,
   pins: Pins,
   reporter: Reporter,
-): Promise<{ registry: PlannedRegistry; images: Lock["images"] }> {
+): Promise<{ registry: PlannedRegistry } & Pick<Lock, "images" | "referrers">> {
   const limits = new DownloadLimits(parallel);
   const wanted = manifest.images.filter(({ from }) => from === "registry");
   const resolving = pLimit(Math.min(parallel, mostResolutions));
@@ -108,12 +110,28 @@ export async function planImages(
     const planned = await resolveAll(wanted, pins, { client, limits, resolving }, step);
     contents.push(registry.content, ...planned);
     const images: Record<string, Digest> = { [formatReference(manifest.registry.image)]: registry.digest };
-    for (const [at, { reference }] of wanted.entries()) {
-      const digest = planned[at]?.images?.[0]?.digest;
-      if (digest !== undefined) images[formatReference(reference)] = digest;
+    const referrers: Lock["referrers"] = {};
+    for (const [at, image] of wanted.entries()) {
+      const content = planned[at];
+      const digest = content?.images?.[0]?.digest;
+      if (content === undefined || digest === undefined) continue;
+      images[formatReference(image.reference)] = digest;
+      if (image.referrers) referrers[formatReference(image.reference)] = referrersOf(image, content, pins);
     }
-    return { registry, images };
+    return { registry, images, referrers };
   });
+}
+
+/** @throws DrydockError "upstream" if they are not those that were locked */
+function referrersOf({ source, reference, site }: ManifestImage, { repositories }: Content, pins: Pins) {
+  const { [site.tag ?? ""]: _, ...tags } = repositories[site.repository]?.tags ?? {};
+  const locked = pins.referrers(reference);
+  if (locked === undefined || isDeepStrictEqual(locked, tags)) return tags;
+  throw new DrydockError(
+    "upstream",
+    `resolve ${source}: what refers to it upstream has changed since it was locked`,
+    { hint: "Take what refers to it now with --lock, or leave `referrers` out." },
+  );
 }
 
 async function resolveAll(

@@ -9,7 +9,7 @@ import { after, before, describe, it } from "node:test";
 import { parse, stringify } from "yaml";
 import type { DryRun } from "../../src/bundle/dry-run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import { makeImage, makeLayer, type TestImage } from "../lab/images.ts";
+import { makeArtifact, makeImage, makeLayer, type TestImage } from "../lab/images.ts";
 import type { RunResult } from "../lab/process.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { makeStorage, packStorage } from "../lab/seeds.ts";
@@ -199,6 +199,7 @@ describe("a lock file", () => {
         [named("team/web:1")]: images["team/web:1"].digest,
         [named("team/worker:1")]: images["team/worker:1"].digest,
       },
+      referrers: {},
       engine: {},
       seeds: {},
     });
@@ -251,10 +252,24 @@ describe("a lock file", () => {
       /plant-7\.lock\.yaml: 127\.0\.0\.1:\d+\/team\/web:1 is not in it\nThe manifest has/,
     );
     await writeFile(path, text.replace("engine: {}", "engine: {}\nmore: 1"));
-    failed(await locked(), 3, /plant-7\.lock\.yaml:9: more: unknown key/);
+    failed(await locked(), 3, /plant-7\.lock\.yaml:10: more: unknown key/);
     await writeFile(path, text.replace(/web:1: sha256:..../, "web:1: sha256:"));
     failed(await locked(), 3, /plant-7\.lock\.yaml:6: images\..*team\/web:1: wanted a sha256 digest/);
     failed(await bundle(at, ["--lock", "--locked"]), 2);
+  });
+
+  it("holds what refers to an image; a signature more stops the build", async () => {
+    const at = await home({ images: [{ reference: named("team/tool:1"), referrers: true }] });
+    const cosign = `sha256-${images["team/tool:1"].digest.slice(7)}`;
+    const [signature, sbom] = ["a signature", "an SBOM"].map((text) => makeArtifact({ contents: [text] }));
+    assert.ok(signature && sbom);
+    await pushNamed(registry.host, `team/tool:${cosign}.sig`, signature);
+    succeeded(await bundle(at, ["--dry-run", "--lock"]));
+    const { referrers } = parse(await readFile(join(at, "plant-7.lock.yaml"), "utf8"));
+    assert.deepEqual(referrers, { [named("team/tool:1")]: { [`${cosign}.sig`]: signature.digest } });
+    succeeded(await bundle(at, ["--dry-run", "--locked"]));
+    await pushNamed(registry.host, `team/tool:${cosign}.sbom`, sbom);
+    failed(await bundle(at, ["--locked"]), 7, /team\/tool:1: what refers to it upstream has changed/);
   });
 
   it("of what upstream no longer has stops the build, and names it", async () => {
