@@ -5,7 +5,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { mkdtemp, open, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { openBundle } from "../../src/archive/reader.ts";
 import { openFile, openPipe, openSource } from "../../src/archive/source.ts";
@@ -25,17 +25,18 @@ await writeFile(file, bytes);
 
 let count = 0;
 
-/** A named pipe, open at both ends. @param flags of the reading end */
-async function openFifo(flags: number): Promise<{ reader: number; writer: number }> {
+/** A named pipe, open at both ends; the reading one is closed with the test. @param flags of the reading end */
+async function openFifo(t: TestContext, flags: number): Promise<{ reader: number; writer: number }> {
   const path = join(folder, `fifo-${++count}`);
   await run("mkfifo", [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const writer = openSync(path, constants.O_WRONLY);
-  if (flags & constants.O_NONBLOCK) return { reader, writer };
   // There is a writer now, so an end that blocks can be opened, too.
   const blocking = openSync(path, constants.O_RDONLY);
-  closeSync(reader);
-  return { reader: blocking, writer };
+  const [used, other] = flags & constants.O_NONBLOCK ? [reader, blocking] : [blocking, reader];
+  closeSync(other);
+  t.after(() => closeSync(used));
+  return { reader: used, writer };
 }
 
 /** Writes in pieces of odd sizes, with pauses, from this process; then closes. */
@@ -53,8 +54,8 @@ async function trickle(writer: number, all: Buffer, pieces: number): Promise<voi
 const modes = { blocking: 0, nonblocking: constants.O_NONBLOCK };
 
 for (const [mode, flags] of Object.entries(modes)) {
-  test(`a ${mode} pipe with pauses and short reads gives all its bytes, and skips what is not asked for`, async () => {
-    const { reader, writer } = await openFifo(flags);
+  test(`a ${mode} pipe with pauses and short reads gives all its bytes, and skips what is not asked for`, async (t) => {
+    const { reader, writer } = await openFifo(t, flags);
     const writing = trickle(writer, bytes, 37);
     const source = openPipe(reader);
     assert.deepEqual([source.sequential, source.size], [true, undefined]);
@@ -69,21 +70,19 @@ for (const [mode, flags] of Object.entries(modes)) {
     assert.equal(await source.readAt(300_000, buffer), 0);
     assert.equal(await source.readAt(400_000, buffer), 0);
     await writing;
-    closeSync(reader);
   });
 
-  test(`a whole bundle is verified through a ${mode} pipe`, async () => {
+  test(`a whole bundle is verified through a ${mode} pipe`, async (t) => {
     const path = join(folder, `${mode}.tar`);
     const blobs = [Buffer.from("{}"), randomBytes(1_500_000), randomBytes(700)];
     const digest = await writeBundle(path, blobs);
-    const { reader, writer } = await openFifo(flags);
+    const { reader, writer } = await openFifo(t, flags);
     const whole = await readAll(path);
     const writing = trickle(writer, whole, 11);
     const bundle = await openBundle(openPipe(reader), digest);
     await verify(bundle, silentReporter);
     assert.equal(bundle.size, whole.length);
     await writing;
-    closeSync(reader);
   });
 }
 
@@ -105,12 +104,12 @@ test("a pipe cannot go back: a bug, not an input", async () => {
   closeSync(descriptor);
 });
 
-test("a pipe that ends inside a blob is truncated there", async () => {
+test("a pipe that ends inside a blob is truncated there", async (t) => {
   const path = join(folder, "cut.tar");
   const last = randomBytes(100_000);
   await writeBundle(path, [Buffer.from("{}"), last]);
   const whole = await readAll(path);
-  const { reader, writer } = await openFifo(0);
+  const { reader, writer } = await openFifo(t, 0);
   const cut = whole.length - 50_000;
   const writing = trickle(writer, whole.subarray(0, cut), 3);
   const bundle = await openBundle(openPipe(reader, "a pipe"));
@@ -119,7 +118,6 @@ test("a pipe that ends inside a blob is truncated there", async () => {
     message: new RegExp(`^read bundle "a pipe": .*ends at byte ${cut}, inside blob ${digestOf(last)}[^\n]*$`),
   });
   await writing;
-  closeSync(reader);
 });
 
 test("a descriptor that cannot be read is a host error", async () => {

@@ -300,6 +300,16 @@ for (const compression of ["none", "gzip", "zstd"] as const) {
   });
 }
 
+for (const compression of ["none", "gzip", "zstd"] as const) {
+  test(`a seed (${compression}) much larger than the reader's buffers comes out whole`, async () => {
+    const layout = await newSite();
+    const large = makeImage({ layers: [noise(9_000_000), noise(5_000_000)] });
+    const seed = await packedSeed(await seedFile("large", compression, { "team/large:1": large }));
+    await placeAll(await newBundle([seed]), layout);
+    await assertStored(layout, large);
+  });
+}
+
 /** What a planned seed says of its content, over other bytes. */
 function repacked(content: Content, packed: Buffer): Content {
   const { seed } = content;
