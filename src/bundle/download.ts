@@ -1,6 +1,8 @@
 /** Reads a URL of the user's: http and https, redirects, no secret of the URL in any text. */
 import { DrydockError } from "../errors.ts";
 import { brokenOff, type HttpResponse, RegistryTransport } from "../oci/registry-transport.ts";
+import { ResumedBody } from "../oci/resumed-body.ts";
+import type { Attempts } from "../oci/retry.ts";
 
 export interface Download {
   /** in bytes, if the server says it */
@@ -29,11 +31,18 @@ export async function openDownload(text: string, what: string): Promise<Download
   try {
     const { url, response } = await follow(transport, parseUrl(text), what);
     const size = Number(response.headers["content-length"]);
-    return {
-      size: Number.isSafeInteger(size) ? size : undefined,
-      body: chunksOf(response, url, what),
-      close: () => transport.close(),
-    };
+    const close = () => transport.close();
+    if (!Number.isSafeInteger(size)) {
+      return { size: undefined, body: chunksOf(response, url, what), close };
+    }
+    const body = new ResumedBody(transport, {
+      open: (headers, attempts) => follow(transport, parseUrl(text), what, { headers, attempts }),
+      failure: async (answer) => badStatus(answer, what),
+      size,
+      what,
+    });
+    body.begin(response, url);
+    return { size, body: body.chunks(), close };
   } catch (error) {
     await transport.close();
     throw error;
@@ -47,7 +56,7 @@ export async function openDownload(text: string, what: string): Promise<Download
 export async function announcedSize(text: string, what: string): Promise<number | undefined> {
   const transport = new RegistryTransport({ plainHttp: new Set() });
   try {
-    const { response } = await follow(transport, parseUrl(text), what, "HEAD");
+    const { response } = await follow(transport, parseUrl(text), what, { method: "HEAD" });
     const length = response.headers["content-length"];
     return length === undefined || !Number.isSafeInteger(Number(length)) ? undefined : Number(length);
   } catch (error) {
@@ -66,22 +75,21 @@ async function follow(
   transport: RegistryTransport,
   first: URL,
   what: string,
-  method: "GET" | "HEAD" = "GET",
+  ask: { method?: "GET" | "HEAD"; headers?: Record<string, string>; attempts?: Attempts } = {},
 ): Promise<{ url: URL; response: HttpResponse }> {
   const authorization = authorizationOf(first);
   let url = first;
   for (let redirects = 0; redirects <= mostRedirects; redirects++) {
-    const headers: Record<string, string> = { "accept-encoding": "identity" };
+    const headers: Record<string, string> = { "accept-encoding": "identity", ...ask.headers };
     if (authorization !== undefined && url.origin === first.origin) headers.authorization = authorization;
-    const response = await transport.request(url, what, { method, headers });
-    if (response.statusCode === 200) return { url, response };
+    const response = await transport.request(url, what, { ...ask, headers });
+    const isPart = ask.headers?.range !== undefined && [206, 416].includes(response.statusCode);
+    if (response.statusCode === 200 || isPart) return { url, response };
     await response.body.dump();
-    if (method === "HEAD" && [405, 501].includes(response.statusCode)) throw new RefusedMethod();
+    if (ask.method === "HEAD" && [405, 501].includes(response.statusCode)) throw new RefusedMethod();
     const { location } = response.headers;
     if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== "string") {
-      throw new DrydockError("upstream", `read ${what}: ${url.host} answers ${response.statusCode}`, {
-        hint: statusHints.get(response.statusCode),
-      });
+      throw badStatus({ response, url }, what);
     }
     url = redirected(url, location, what);
   }
@@ -89,6 +97,13 @@ async function follow(
     "upstream",
     `read ${what}: ${first.host} redirects more than ${mostRedirects} times`,
   );
+}
+
+function badStatus({ response, url }: { response: HttpResponse; url: URL }, what: string): DrydockError {
+  const { statusCode, gaveUp = "" } = response;
+  return new DrydockError("upstream", `read ${what}: ${gaveUp}${url.host} answers ${statusCode}`, {
+    hint: statusHints.get(statusCode),
+  });
 }
 
 const statusHints = new Map([

@@ -69,6 +69,12 @@ export class ResumedBody {
     this.#opened = await this.#connect();
   }
 
+  /** The same as open(), with an answer of status 200 that is there already. */
+  begin(response: HttpResponse, url: URL): void {
+    this.#etag = strong(headerOf(response, "etag"));
+    this.#opened = { response, url, skip: this.#at };
+  }
+
   async #connect(): Promise<Opened> {
     for (;;) {
       const { response, url } = await this.#source.open(this.#headers(), this.#attempts);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -182,6 +183,46 @@ test("a mirror is asked in place of Docker Hub, without the Hub's credentials", 
     "upstream",
     /before that: .*wants credentials/,
   );
+});
+
+test("mirror and registry each get their own credentials alone, also for the rest of a broken blob", async () => {
+  const body = Buffer.alloc(200_000, "blob");
+  const wanted: Record<string, string> = {};
+  const strict = (name: string, answer: (response: ServerResponse, range: string) => void) =>
+    server((request, response) => {
+      const { authorization, range = "" } = request.headers;
+      const basic = `Basic ${Buffer.from(`${name}:${secret}`).toString("base64")}`;
+      if (authorization === basic) answer(response, range);
+      else response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+    });
+  const mirror = await strict("mirror", (response) => {
+    response.writeHead(200, { "content-length": body.length });
+    response.write(body.subarray(0, 1000), () => response.destroy());
+  });
+  const home = await strict("home", (response, range) => {
+    const start = Number(/=(\d+)/.exec(range)?.[1] ?? 0);
+    const part = { "content-range": `bytes ${start}-${body.length - 1}/${body.length}` };
+    response.writeHead(start > 0 ? 206 : 200, start > 0 ? part : {}).end(body.subarray(start));
+  });
+  wanted[mirror.host] = "mirror";
+  wanted[home.host] = "home";
+  const using = client({
+    plain: [mirror.host, home.host],
+    mirrors: [[home.host, mirror.host]],
+    credentials: {
+      forHost: (host) => ({ kind: "password", user: wanted[host] ?? "nobody", password: secret }),
+    },
+  });
+  const blob = { digest: digestOf(body), size: body.length };
+  assert.equal(await hashOf(await using.blob(at(home.host, "a"), blob)), blob.digest);
+  for (const [{ asked }, name] of [
+    [mirror, "mirror"],
+    [home, "home"],
+  ] as const) {
+    const sent = asked.flatMap(({ authorization }) => authorization ?? []);
+    const users = sent.map((text) => Buffer.from(text.slice(6), "base64").toString().split(":")[0]);
+    assert.deepEqual([...new Set(users)], [name]);
+  }
 });
 
 test("plain HTTP only where it is named", async () => {
