@@ -172,21 +172,17 @@ export class ArchiveWriter {
     } catch (error) {
       this.#begun.delete(digest);
       this.#empty.set(digest, slot);
-      // The bytes that are there are wrong, or would not fit what comes next.
+      // The bytes that are there are wrong: what comes next begins anew.
       if (error instanceof DrydockError && error.kind === "integrity") await this.#note(slot, 0);
-      throw onDisk(this.#path, this.#plan, error);
+      throw error;
     }
   }
 
   /** Syncs everything and gives the archive its name. @throws Error if a slot is empty: a bug. */
   async finish(): Promise<void> {
     if (this.#unfinished > 0) throw new Error(`${this.#unfinished} blobs of the plan were never written`);
-    try {
-      await this.#output.finish(this.#options.mode);
-      await this.#journal.remove();
-    } catch (error) {
-      throw onDisk(this.#path, this.#plan, error);
-    }
+    await this.#onDisk(this.#output.finish(this.#options.mode));
+    await this.#onDisk(this.#journal.remove());
   }
 
   /** Leaves what is there for the next try. */
@@ -214,7 +210,7 @@ export class ArchiveWriter {
       const isDue = have - noted >= noteSize;
       if (isDue) noted = have;
       writing = (async () => {
-        await this.#output.write(chunks, position);
+        await this.#onDisk(this.#output.write(chunks, position));
         if (size > 0) this.#count(slot, have);
         if (isDue) await this.#note(slot, have);
       })();
@@ -256,7 +252,7 @@ export class ArchiveWriter {
     const buffer = Buffer.allocUnsafe(Math.min(writeSize, length));
     for (let at = 0; at < length; at += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, length - at));
-      await this.#output.read(piece, slot.bodyAt + at);
+      await this.#onDisk(this.#output.read(piece, slot.bodyAt + at));
       hash.update(piece);
       this.#count(slot, at + piece.length);
     }
@@ -274,7 +270,13 @@ export class ArchiveWriter {
   }
 
   async #note({ digest, bodyAt, size }: Slot, have: number): Promise<void> {
-    await this.#journal.note({ digest, at: bodyAt, size, have });
+    await this.#onDisk(this.#journal.note({ digest, at: bodyAt, size, have }));
+  }
+
+  async #onDisk<T>(work: Promise<T>): Promise<T> {
+    return await work.catch((error: unknown) => {
+      throw onDisk(this.#path, this.#plan, error);
+    });
   }
 }
 

@@ -77,6 +77,8 @@ function options(home: string, changes: Partial<BundleOptions> = {}): BundleOpti
   return {
     output: join(home, "out.tar"),
     force: false,
+    restart: false,
+    reuse: [],
     plainHttp: new Set([upstream.host]),
     mirrors: new Map(),
     keyStore: join(folder, "keys"),

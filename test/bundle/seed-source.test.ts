@@ -60,6 +60,10 @@ class MemorySink implements BlobSink {
     return !this.written.has(digest) && !this.#unwanted.has(digest);
   }
 
+  begun(): number {
+    return 0;
+  }
+
   async write(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {
     const parts: Uint8Array[] = [];
     for await (const part of source) parts.push(part);
