@@ -264,7 +264,11 @@ test("wrong bytes, too few and too many never make a bundle", async () => {
   };
   for (const [name, sent] of Object.entries(wrong)) {
     const out = join(folder, `${name}.tar`);
-    const writer = await ArchiveWriter.create(out, plan, "2026-01-02T03:04:05Z", { force: false, mode: 0o644, advance: () => {} });
+    const writer = await ArchiveWriter.create(out, plan, "2026-01-02T03:04:05Z", {
+      force: false,
+      mode: 0o644,
+      advance: () => {},
+    });
     await assert.rejects(writer.write(digestOf(bytes), once(sent), "upstream"), {
       kind: "integrity",
       message: /read upstream: blob sha256/,
@@ -281,7 +285,10 @@ test("wrong bytes, too few and too many never make a bundle", async () => {
 test("an output that exists is only replaced by force", async () => {
   const plan = planArchive({ index: makeIndex(blobs), readme: "", images: [] });
   const options = { force: false, mode: 0o644, advance: () => {} };
-  await assert.rejects(ArchiveWriter.create(path, plan, "2026-01-02T03:04:05Z", options), { kind: "usage", message: /it exists/ });
+  await assert.rejects(ArchiveWriter.create(path, plan, "2026-01-02T03:04:05Z", options), {
+    kind: "usage",
+    message: /it exists/,
+  });
   const writer = await ArchiveWriter.create(path, plan, "2026-01-02T03:04:05Z", { ...options, force: true });
   await writer.close();
   assert.ok((await stat(path)).isFile());
