@@ -8,7 +8,7 @@ import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BundleBlob } from "./bundle-index.ts";
 import { usersOf } from "./contents.ts";
-import { deviates, truncated } from "./deviation.ts";
+import { deviates, placeOf, truncated } from "./deviation.ts";
 import {
   allZero,
   blobName,
@@ -181,7 +181,7 @@ async function* readSlot(
   const { name } = archive.source;
   throw new DrydockError(
     "integrity",
-    `read bundle ${JSON.stringify(name)}: blob ${nameOf(archive, slot)} is damaged: bytes ${slot.bodyAt} to ${slot.bodyAt + slot.size - 1} have sha256 ${found}`,
+    `read bundle ${JSON.stringify(name)}: blob ${nameOf(archive, slot)} is damaged: bytes ${slot.bodyAt} to ${slot.bodyAt + slot.size - 1}${placeOf(archive.source, slot.bodyAt, slot.bodyAt + slot.size - 1)} have sha256 ${found}`,
     { hint: "Copy the bundle again, or from another stick, and run the same command." },
   );
 }

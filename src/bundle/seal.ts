@@ -3,9 +3,9 @@
  * is taken from there; the sources fill the other slots side by side; the archive gets its name.
  */
 import { type Journal, journalOf, readJournal } from "../archive/journal.ts";
+import { openSource } from "../archive/open-source.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
 import { discardAll, salvage, setAside } from "../archive/salvage.ts";
-import { openSource } from "../archive/source.ts";
 import { type ArchiveParts, ArchiveWriter, fits, planArchive } from "../archive/writer.ts";
 import { DrydockError } from "../errors.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";

@@ -1,31 +1,36 @@
 /** What an earlier try left is used and checked; what is damaged in it is fetched again. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { journalOf, readJournal } from "../../src/archive/journal.ts";
+import { openSource } from "../../src/archive/open-source.ts";
 import { partialOf } from "../../src/archive/output.ts";
 import { parsePartList } from "../../src/archive/parts.ts";
+import { damagedParts } from "../../src/archive/parts-source.ts";
+import { openBundle } from "../../src/archive/reader.ts";
 import { salvage, setAside } from "../../src/archive/salvage.ts";
+import { verify } from "../../src/archive/verify.ts";
 import { ArchiveWriter, fits, planArchive } from "../../src/archive/writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
+import { silentReporter } from "../../src/reporter.ts";
 import { makeIndex, once, writeBundle } from "./bundles.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-resume-"));
 after(() => rm(folder, { recursive: true }));
 
 const mebi = 1024 * 1024;
-const blobs = [
-  Buffer.from("{}"),
-  ...[700, 3 * mebi + 5, 20 * mebi + 1].map((size) => randomBytes(size)),
-] as const;
-const large = blobs[3] as Buffer;
-const index = makeIndex([...blobs]);
+const manifest = Buffer.from("{}");
+const small = randomBytes(700);
+const medium = randomBytes(3 * mebi + 5);
+const large = randomBytes(20 * mebi + 1);
+const blobs = [manifest, small, medium, large];
+const index = makeIndex(blobs);
 const whole = join(folder, "whole.tar");
-await writeBundle(whole, [...blobs]);
+await writeBundle(whole, blobs);
 
 const planOf = (of: BundleIndex) => planArchive({ index: of, readme: "read me\n", images: [] });
 
@@ -100,7 +105,7 @@ test("a kept blob whose bytes have changed is wanted again", async () => {
     blobs.map((bytes) => second.writer.wants(digestOf(bytes))),
     [false, false, true, false],
   );
-  await second.writer.write(digestOf(blobs[2]), once(blobs[2]), "upstream");
+  await second.writer.write(digestOf(medium), once(medium), "upstream");
   await second.writer.finish();
   assert.ok((await readFile(path)).equals(await readFile(whole)));
 });
@@ -132,14 +137,14 @@ test("when the plan has changed, what still fits is taken from what was set asid
   for (const bytes of blobs) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
   await first.writer.close();
   const added = randomBytes(5000);
-  const other = makeIndex([blobs[0], added, blobs[1], large]);
+  const other = makeIndex([manifest, added, small, large]);
   const second = await begin(path, other);
-  const wanted = [blobs[0], added, blobs[1], large].map((bytes) => second.writer.wants(digestOf(bytes)));
+  const wanted = [manifest, added, small, large].map((bytes) => second.writer.wants(digestOf(bytes)));
   assert.deepEqual(wanted, [false, true, false, false]);
   await second.writer.write(digestOf(added), once(added), "upstream");
   await second.writer.finish();
   const expected = join(folder, "expected.tar");
-  await writeBundle(expected, [blobs[0], added, blobs[1], large]);
+  await writeBundle(expected, [manifest, added, small, large]);
   assert.ok((await readFile(path)).equals(await readFile(expected)));
   assert.deepEqual(
     (await readdir(folder)).filter((name) => name.startsWith("replanned")),
@@ -184,4 +189,34 @@ test("parts joined are the bundle, and their list says what each must be", async
     parts.slice(0, -1).map(() => split),
   );
   assert.ok(Buffer.concat(parts).equals(await readFile(whole)));
+
+  // Read where they lie, by the whole's name, by a part's, or by the list's.
+  for (const name of [path, `${path}.001`, `${path}.003`, `${path}.parts.json`]) await verifyAll(name);
+  const third = await readFile(`${path}.003`);
+  const cases: [string, () => Promise<unknown>, RegExp][] = [
+    [
+      "short",
+      () => writeFile(`${path}.003`, third.subarray(1)),
+      /part ".*parted.tar.003": it has \d+ bytes, wanted/,
+    ],
+    ["missing", () => rm(`${path}.003`), /part ".*parted.tar.003": there is no such file/],
+    [
+      "swapped",
+      () => writeFile(`${path}.003`, parts[1] ?? ""),
+      /\(in "parted.tar.003"\)|\(in .* "parted.tar.003"/,
+    ],
+  ];
+  for (const [name, damage, message] of cases) {
+    await damage();
+    await assert.rejects(verifyAll(path), { kind: "integrity", message }, name);
+  }
+  assert.deepEqual(await damagedParts(path), ['"parted.tar.003" holds what "parted.tar.002" should hold']);
+  await rm(`${path}.parts.json`);
+  await writeFile(`${path}.003`, third);
+  await verifyAll(path);
 });
+
+async function verifyAll(path: string): Promise<void> {
+  const bundle = await openBundle(await openSource(path));
+  await verify(bundle, silentReporter).finally(() => bundle.close());
+}
