@@ -24,11 +24,19 @@ export async function partsOf(path: string): Promise<string | undefined> {
 export async function openParts(path: string): Promise<ByteSource> {
   const list = await readPartList(path);
   const parts: Part[] = [];
+  const close = async () => {
+    await Promise.all(parts.map(({ source }) => source.close()));
+  };
   let size = 0;
-  for (const one of list ?? (await partsThere(path))) {
-    const part = await openPart(join(dirname(path), one.name), one.size, list !== undefined);
-    parts.push({ ...part, start: size });
-    size += part.source.size ?? 0;
+  try {
+    for (const one of list ?? (await partsThere(path))) {
+      const part = await openPart(join(dirname(path), one.name), one.size, list !== undefined);
+      parts.push({ ...part, start: size });
+      size += part.source.size ?? 0;
+    }
+  } catch (error) {
+    await close();
+    throw error;
   }
   const partAt = (position: number) => parts.findLast(({ start }) => start <= position);
   const readAt = async (position: number, buffer: Buffer) => {
@@ -55,9 +63,7 @@ export async function openParts(path: string): Promise<ByteSource> {
     size,
     readAt,
     place,
-    close: async () => {
-      await Promise.all(parts.map(({ source }) => source.close()));
-    },
+    close,
   };
 }
 
