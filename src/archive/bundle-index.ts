@@ -96,6 +96,6 @@ export interface BundleIndex {
   repositories: Record<string, BundleRepository>;
   /** one for each image asked for, for people: where it came from and where it went; no tag: by digest alone */
   images: { source: string; repository: string; tag?: string; digest: Digest; platforms: string[] }[];
-  /** what a seed held that is left out, with the reason */
-  leftOut: { what: string; why: string }[];
+  /** what an upstream lacks or holds that is left out, with the reason; seeds have their own */
+  leftOut: LeftOut[];
 }

@@ -110,16 +110,10 @@ export class ArchiveWriter {
 
   /**
    * Makes the partial file with everything but the blobs' bytes, or goes on with the one that is there.
-   * @param created when the first try began
    * @throws DrydockError "usage" if the path exists and `force` is false, or the folder cannot be written to;
    *   "preflight" if the file system has too little space; "host" if the disk fails.
    */
-  static async create(
-    path: string,
-    plan: ArchivePlan,
-    created: string,
-    options: WriterOptions,
-  ): Promise<ArchiveWriter> {
+  static async create(path: string, plan: ArchivePlan, options: WriterOptions): Promise<ArchiveWriter> {
     const { force, split, journal } = options;
     await checkOutput(path, force, split);
     const files = { path, size: plan.size, split };
@@ -128,6 +122,7 @@ export class ArchiveWriter {
     try {
       await output.write([plan.top], 0);
       const entries = journal?.entries ?? new Map();
+      const created = new Date(plan.mtime * 1000).toISOString();
       const notes = { created, size: plan.size, entries, ...(split === undefined ? {} : { split }) };
       const writer = new ArchiveWriter(
         path,

@@ -72,7 +72,7 @@ export async function bundle(
   const client = await connectRegistries(options, manifest, reporter);
   const contents: Content[] = [];
   try {
-    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, parallel };
+    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, reusable, parallel };
     const { certificates, registry, lock } = await plan(sources, options, reporter);
     const { names, ...parts } = mergeContents(contents);
     const index = makeIndex(manifest, created, certificates.certificates, registry, parts);

@@ -38,7 +38,7 @@ export async function seal(
   reporter: Reporter,
 ): Promise<{ digest: string; size: number }> {
   const plan = planArchive(parts);
-  const { certificates, created, blobs } = parts.index;
+  const { certificates, blobs } = parts.index;
   const mode = certificates.from === "bundle" && !certificates.keyEncrypted ? 0o600 : 0o644;
   const { split } = options;
   let journal = from.earlier;
@@ -49,7 +49,7 @@ export async function seal(
   await runStep(reporter, "write bundle", async (step) => {
     step.total(blobs.reduce((sum, { size }) => sum + size, 0));
     const advance = (bytes: number) => step.advance(bytes);
-    const writer = await ArchiveWriter.create(output, plan, created, {
+    const writer = await ArchiveWriter.create(output, plan, {
       force: options.force,
       split,
       mode,

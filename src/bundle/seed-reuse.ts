@@ -1,7 +1,8 @@
 /** A seed that an earlier bundle holds: neither downloaded nor scanned again when its sha256 is the same. */
 import type { BundleSeed } from "../archive/bundle-index.ts";
-import { siteName, type Content } from "./content.ts";
+import { readImageNames } from "../archive/oci-layout.ts";
 import type { Bundle } from "../archive/reader.ts";
+import { type Content, siteName } from "./content.ts";
 import { planSeed, type SeedRequest } from "./seed-source.ts";
 
 /**
@@ -32,8 +33,10 @@ function contentOf(
   request: SeedRequest,
   options: Parameters<typeof planSeed>[1],
 ): Content {
-  const { blobs, leftOut } = bundle.index;
-  const used = new Set(Object.values(seed.repositories).flatMap(({ revisions, layers }) => [...revisions, ...layers]));
+  const { blobs } = bundle.index;
+  const used = new Set(
+    Object.values(seed.repositories).flatMap(({ revisions, layers }) => [...revisions, ...layers]),
+  );
   const own = seed.packed
     ? [{ digest: `sha256:${seed.sha256}` as const, size: seed.size, role: "seed" as const }]
     : blobs.filter(({ digest }) => used.has(digest)).map((blob) => ({ ...blob, role: "image" as const }));
@@ -43,7 +46,7 @@ function contentOf(
     blobs: own,
     repositories: seed.repositories,
     seed,
-    leftOut: leftOut.filter(({ seed: of }) => of === seed.sha256),
+    names: seed.packed ? [] : namesOf(seed, bundle),
     async fill(sink) {
       if (!own.some(({ digest }) => sink.wants(digest))) return;
       fresh = await planSeed({ ...request, keep: wayOf(seed) }, options);
@@ -51,4 +54,12 @@ function contentOf(
     },
     dispose: async () => fresh?.dispose?.(),
   };
+}
+
+/** In the order in which the seed itself would list them. */
+function namesOf({ repositories }: BundleSeed, bundle: Bundle): Content["names"] & object {
+  const known = new Map(readImageNames(bundle.ociIndexBytes).map((one) => [one.name, one]));
+  return Object.entries(repositories).flatMap(([repository, { tags }]) =>
+    Object.entries(tags).flatMap(([tag, digest]) => known.get(siteName(repository, tag, digest)) ?? []),
+  );
 }

@@ -47,7 +47,7 @@ async function begin(path: string, of = index, split?: number) {
     counted += bytes;
   };
   const options = { force: false, mode: 0o644, split, journal: kept, advance };
-  const writer = await ArchiveWriter.create(path, plan, of.created, options);
+  const writer = await ArchiveWriter.create(path, plan, options);
   await salvage(path, writer);
   return { writer, counted: () => counted };
 }

@@ -88,7 +88,7 @@ export async function writeBundleOf(
     ...changes,
   };
   const plan = planArchive({ index, readme: "read me\n", images: names });
-  const writer = await ArchiveWriter.create(path, plan, index.created, {
+  const writer = await ArchiveWriter.create(path, plan, {
     force: true,
     mode: 0o644,
     advance: () => {},
