@@ -102,7 +102,7 @@ export async function keepLock(
 
 /** The registry's own image and those of upstream registries. */
 export async function planImages(
-  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder">,
+  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder" | "reusable">,
   pins: Pins,
   reporter: Reporter,
 ): Promise<{ registry: PlannedRegistry } & Pick<Lock, "images" | "referrers">> {
