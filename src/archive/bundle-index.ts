@@ -31,12 +31,22 @@ export interface BundleRepository {
   layers: Digest[];
 }
 
+/** What is not in the bundle though somebody may look for it, and why. */
+export interface LeftOut {
+  what: string;
+  why: string;
+}
+
 export interface BundleSeed {
   /** of the seed's file as it was */
   sha256: string;
   size: number;
   /** where it came from: a file's base name, or a URL without user, password and query */
   source: string;
+  /** what it adds: repository name → what it holds */
+  repositories: Record<string, BundleRepository>;
+  /** what it held that is left out, with the reason */
+  leftOut: LeftOut[];
   /** Present when it is carried packed, as the blob of this digest (its sha256): how to read it. */
   packed?: {
     compression: "none" | "gzip" | "zstd";
@@ -86,6 +96,6 @@ export interface BundleIndex {
   repositories: Record<string, BundleRepository>;
   /** one for each image asked for, for people: where it came from and where it went; no tag: by digest alone */
   images: { source: string; repository: string; tag?: string; digest: Digest; platforms: string[] }[];
-  /** what a seed held that is left out, with the reason */
-  leftOut: { what: string; why: string }[];
+  /** what an upstream lacks or holds that is left out, with the reason; seeds have their own */
+  leftOut: LeftOut[];
 }

@@ -11,9 +11,9 @@ import {
   tagCurrentLinkPath,
   tagIndexLinkPath,
 } from "../oci/storage.ts";
-import type { BundleIndex } from "./bundle-index.ts";
+import type { BundleIndex, BundleSeed } from "./bundle-index.ts";
 
-type Stored = Pick<BundleIndex, "blobs" | "seeds" | "repositories">;
+type Stored = Pick<BundleIndex, "blobs" | "repositories"> & { seeds: Pick<BundleSeed, "packed">[] };
 
 /** digest → size in bytes of each blob that the storage holds because of this bundle, seeds unpacked */
 export function storedBlobs(index: Stored): Map<Digest, number> {

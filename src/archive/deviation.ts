@@ -18,9 +18,15 @@ export function truncated(source: ByteSource, where: string): DrydockError {
 export function deviates(source: ByteSource, at: number, wanted: string, found: string): DrydockError {
   return new DrydockError(
     "integrity",
-    `read bundle ${JSON.stringify(source.name)}: at byte ${at}: wanted ${wanted}, found ${found}`,
+    `read bundle ${JSON.stringify(source.name)}: at byte ${at}${placeOf(source, at)}: wanted ${wanted}, found ${found}`,
     {
       hint: "The archive is not as drydock made it. Copy it again from where it was made.",
     },
   );
+}
+
+/** The part in which these bytes stand, if the bundle was cut in some. */
+export function placeOf(source: ByteSource, from: number, to = from): string {
+  const place = source.place?.(from, to) ?? "";
+  return place === "" ? "" : ` (in ${place})`;
 }

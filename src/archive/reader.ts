@@ -8,7 +8,7 @@ import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BundleBlob } from "./bundle-index.ts";
 import { usersOf } from "./contents.ts";
-import { deviates, truncated } from "./deviation.ts";
+import { deviates, placeOf, truncated } from "./deviation.ts";
 import {
   allZero,
   blobName,
@@ -33,6 +33,8 @@ export interface ReadBlob extends BundleBlob {
    * @throws DrydockError "integrity" naming the blob and who needs it.
    */
   read(): AsyncGenerator<Buffer, void, void>;
+  /** The same without the digest: for a consumer that checks it itself. */
+  readUnchecked(): AsyncGenerator<Buffer, void, void>;
 }
 
 /** A certificate or key is small; a larger one is refused before it fills the memory. */
@@ -41,6 +43,8 @@ const secretSizeLimit = 64 * 1024;
 export interface Bundle extends Omit<Top, "end" | "mtime"> {
   /** The bytes of the certificates and of the key, which stand first, so that a pipe gives them early. */
   certificates: Map<Digest, Buffer>;
+  /** as the user named it */
+  name: string;
   /** of the whole archive, in bytes */
   size: number;
   /**
@@ -83,6 +87,7 @@ export async function openBundle(source: ByteSource, expectedDigest?: string): P
     return {
       ...top,
       certificates,
+      name: source.name,
       size: end + endSize,
       forEachBlob: (pass) => forEachBlob(archive, certificates.size, pass),
       blob: (digest) => readOne(archive, digest),
@@ -124,7 +129,10 @@ async function forEachBlob(
       if (!blob) throw new Error("a slot without a blob");
       await checkHeader(archive, slot);
       if (failures.length > 0) return;
-      if (wants(blob)) await use({ ...blob, read: () => readSlot(archive, slot, () => failures[0]) });
+      if (!wants(blob)) continue;
+      const failure = () => failures[0];
+      const read = () => readSlot(archive, slot, failure);
+      await use({ ...blob, read, readUnchecked: () => readUnchecked(archive, slot, failure) });
     }
   };
   const workers = Array.from({ length: source.sequential ? 1 : concurrency }, () =>
@@ -157,13 +165,34 @@ function unexpected({ slots }: Archive, wanted: Slot, header: Buffer): string {
   return `${found}, ${known.headerAt < wanted.headerAt ? "which stood there before" : "out of order"}`;
 }
 
+/** The blob's bytes; its end is only reported when its digest is right. */
 async function* readSlot(
   archive: Archive,
   slot: Slot,
   failure?: () => unknown,
 ): AsyncGenerator<Buffer, void, void> {
-  const { source } = archive;
   const hash = createHash("sha256");
+  for await (const chunk of readUnchecked(archive, slot, failure)) {
+    hash.update(chunk);
+    yield chunk;
+  }
+  const found = hash.digest("hex");
+  if (`sha256:${found}` === slot.digest) return;
+  const { name } = archive.source;
+  throw new DrydockError(
+    "integrity",
+    `read bundle ${JSON.stringify(name)}: blob ${nameOf(archive, slot)} is damaged: bytes ${slot.bodyAt} to ${slot.bodyAt + slot.size - 1}${placeOf(archive.source, slot.bodyAt, slot.bodyAt + slot.size - 1)} have sha256 ${found}`,
+    { hint: "Copy the bundle again, or from another stick, and run the same command." },
+  );
+}
+
+/** The blob's bytes; only its size and padding are checked. */
+async function* readUnchecked(
+  archive: Archive,
+  slot: Slot,
+  failure?: () => unknown,
+): AsyncGenerator<Buffer, void, void> {
+  const { source } = archive;
   const length = slot.size + paddingOf(slot.size);
   const buffers = [0, chunkSize].map((at) =>
     Buffer.allocUnsafe(Math.min(chunkSize, Math.max(0, length - at))),
@@ -190,16 +219,8 @@ async function* readSlot(
         `zeros after blob ${nameOf(archive, slot)}`,
         "something else",
       );
-    hash.update(body);
     if (body.length > 0) yield body;
   }
-  const found = hash.digest("hex");
-  if (`sha256:${found}` === slot.digest) return;
-  throw new DrydockError(
-    "integrity",
-    `read bundle ${JSON.stringify(source.name)}: blob ${nameOf(archive, slot)} is damaged: bytes ${slot.bodyAt} to ${slot.bodyAt + slot.size - 1} have sha256 ${found}`,
-    { hint: "Copy the bundle again, or from another stick, and run the same command." },
-  );
 }
 
 async function checkEnd({ source, end }: Archive): Promise<void> {

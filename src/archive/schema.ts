@@ -27,6 +27,12 @@ const map = (pattern: string, value: unknown) => ({
   additionalProperties: false,
 });
 
+const repositories = map(
+  "",
+  object({ tags: map("", digest), revisions: list(digest), layers: list(digest) }),
+);
+const leftOut = list(object({ what: text, why: text }));
+
 export const bundleIndexSchema = object({
   formatVersion: { const: 1 },
   name: { type: "string", pattern: "^[a-z0-9][a-z0-9-]{0,62}$" },
@@ -57,6 +63,8 @@ export const bundleIndexSchema = object({
         sha256: { type: "string", pattern: "^[0-9a-f]{64}$" },
         size,
         source: text,
+        repositories,
+        leftOut,
         packed: object({
           compression: { enum: ["none", "gzip", "zstd"] },
           blobs: list(object({ digest, size })),
@@ -69,9 +77,9 @@ export const bundleIndexSchema = object({
   blobs: list(
     object({ digest, size, role: { enum: ["image", "registry", "seed", "certificate", "key", "file"] } }),
   ),
-  repositories: map("", object({ tags: map("", digest), revisions: list(digest), layers: list(digest) })),
+  repositories,
   images: list(object({ source: text, repository: text, tag: text, digest, platforms: list(text) }, ["tag"])),
-  leftOut: list(object({ what: text, why: text })),
+  leftOut,
 });
 
 const validate = new Ajv({ allowUnionTypes: true }).compile<BundleIndex>(

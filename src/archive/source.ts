@@ -18,6 +18,8 @@ export interface ByteSource {
   size: number | undefined;
   /** Fills `buffer` from `position` on; returns how many bytes there were before the end. */
   readAt(position: number, buffer: Buffer): Promise<number>;
+  /** Of a bundle in parts: the names of those in which these bytes stand. */
+  place?(from: number, to: number): string;
   close(): Promise<void>;
 }
 
@@ -101,9 +103,4 @@ async function fill(buffer: Buffer, readInto: (offset: number) => Promise<number
     filled += got;
   }
   return filled;
-}
-
-/** What a command was given: a path, or "-" for standard input. */
-export async function openSource(path: string): Promise<ByteSource> {
-  return path === "-" ? openPipe() : await openFile(path);
 }

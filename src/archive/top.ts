@@ -29,6 +29,8 @@ export interface Top {
   files: { name: string; digest: Digest }[];
   index: BundleIndex;
   indexBytes: Buffer;
+  /** index.json, as it was */
+  ociIndexBytes: Buffer;
   /** the time in every header, seconds since 1970 */
   mtime: number;
   /** where the first blob's header begins */
@@ -57,6 +59,7 @@ export async function readTop(source: ByteSource, expectedDigest: string | undef
   }
 
   let indexBytes = Buffer.alloc(0);
+  let ociIndexBytes = Buffer.alloc(0);
   let end = 0;
   for (const [number, { name, digest: wanted }] of files.entries()) {
     if (number > 0) header = await readHeaderBlock(source, end);
@@ -69,12 +72,13 @@ export async function readTop(source: ByteSource, expectedDigest: string | undef
       );
     }
     if (name === topNames.index) indexBytes = entry.bytes;
+    if (name === topNames.ociIndex) ociIndexBytes = entry.bytes;
     end = entry.end;
   }
   const index = parseBundleIndex(indexBytes);
   if (Date.parse(index.created) !== mtime * 1000)
     throw deviates(source, 0, `headers of ${index.created}`, `of ${new Date(mtime * 1000).toISOString()}`);
-  return { digest, signatures, files, index, indexBytes, mtime, end };
+  return { digest, signatures, files, index, indexBytes, ociIndexBytes, mtime, end };
 }
 
 function checkDigest(source: ByteSource, digest: string, expected: string | undefined): void {

@@ -1,20 +1,22 @@
 /**
- * Writes a bundle into `NAME.partial`: the top and every header first, then each blob at its slot, in any
- * order and side by side, hashed as it arrives. The final name appears by rename when all slots are full.
+ * Writes a bundle: the top and every header first, then each blob at its slot, in any order and side by
+ * side, hashed as it arrives. What an earlier try left is checked and used. The final name appears by
+ * rename when all slots are full.
  */
 import { createHash, type Hash } from "node:crypto";
-import { access, constants, type FileHandle, open, rename, stat, statfs } from "node:fs/promises";
-import { dirname } from "node:path";
-import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type Temporary, temporary } from "../temporary.ts";
 import type { BundleIndex } from "./bundle-index.ts";
+import { type Journal, JournalWriter, journalOf } from "./journal.ts";
 import { blobName, endSize, headerOf, layOut, paddingOf, type Slot, topNames } from "./layout.ts";
 import { type ImageName, ociImageIndex, ociLayoutFile } from "./oci-layout.ts";
+import { checkOutput, checkSpace, inBytes, Output } from "./output.ts";
 import { formatSums } from "./sums.ts";
 
 /** Chunks are gathered until they are so many bytes, then written at once. */
 const writeSize = 1024 * 1024;
+/** The journal hears of a blob under way each time so many bytes of it are written. */
+const noteSize = 8 * writeSize;
 
 export interface ArchiveParts {
   index: BundleIndex;
@@ -62,84 +64,151 @@ export interface WriterOptions {
   force: boolean;
   /** the finished file's permissions: 0600 if a secret is readable in it */
   mode: number;
-  /** is called with each number of blob bytes written */
+  /** the largest size of a part, if the archive is to be cut in some */
+  split?: number | undefined;
+  /** what an earlier try left, if it fits this plan (see `fits`) */
+  journal?: Journal | undefined;
+  /** is called with each number of blob bytes that are there */
   advance: (bytes: number) => void;
+}
+
+/** Whether what an earlier try left stands where this plan wants it. */
+export function fits(journal: Journal, plan: ArchivePlan, split: number | undefined): boolean {
+  if (journal.split !== split) return false;
+  return plan.slots.every(({ digest, bodyAt }) => (journal.entries.get(digest)?.at ?? bodyAt) === bodyAt);
 }
 
 export class ArchiveWriter {
   readonly #path: string;
-  readonly #partial: Temporary;
-  readonly #handle: FileHandle;
   readonly #plan: ArchivePlan;
-  readonly #empty: Map<Digest, Slot>;
   readonly #options: WriterOptions;
+  readonly #output: Output;
+  readonly #journal: JournalWriter;
+  /** the slots that nobody fills or has filled */
+  readonly #empty: Map<Digest, Slot>;
+  /** digest → how many bytes of the blob have been reported: a blob that is fetched again is not counted again */
+  readonly #counted = new Map<Digest, number>();
+  /** digest → how many of the blob's first bytes an earlier try left */
+  readonly #begun = new Map<Digest, number>();
   #unfinished: number;
 
-  private constructor(path: string, handle: FileHandle, plan: ArchivePlan, options: WriterOptions) {
+  private constructor(
+    path: string,
+    plan: ArchivePlan,
+    options: WriterOptions,
+    output: Output,
+    journal: JournalWriter,
+  ) {
     this.#path = path;
-    this.#partial = temporary(partialOf(path));
-    this.#handle = handle;
     this.#plan = plan;
     this.#options = options;
+    this.#output = output;
+    this.#journal = journal;
     this.#empty = new Map(plan.slots.map((slot) => [slot.digest, slot]));
     this.#unfinished = plan.slots.length;
   }
 
   /**
-   * Makes the partial file with everything but the blobs' bytes.
+   * Makes the partial file with everything but the blobs' bytes, or goes on with the one that is there.
    * @throws DrydockError "usage" if the path exists and `force` is false, or the folder cannot be written to;
-   *   "preflight" if the file system has too little space.
+   *   "preflight" if the file system has too little space; "host" if the disk fails.
    */
   static async create(path: string, plan: ArchivePlan, options: WriterOptions): Promise<ArchiveWriter> {
-    await checkOutput(path, options.force);
-    await checkSpace(path, plan.size);
-    let handle: FileHandle;
+    const { force, split, journal } = options;
+    await checkOutput(path, force, split);
+    const files = { path, size: plan.size, split };
+    await checkSpace(files);
+    const output = await Output.open(files, journal !== undefined);
     try {
-      handle = await open(partialOf(path), "w", 0o600);
+      await output.write([plan.top], 0);
+      const entries = journal?.entries ?? new Map();
+      const created = new Date(plan.mtime * 1000).toISOString();
+      const notes = { created, size: plan.size, entries, ...(split === undefined ? {} : { split }) };
+      const writer = new ArchiveWriter(
+        path,
+        plan,
+        options,
+        output,
+        await JournalWriter.begin(journalOf(path), notes),
+      );
+      await writer.#checkKept(journal);
+      return writer;
     } catch (error) {
-      throw cannotWrite(path, error);
+      await output.close();
+      throw onDisk(path, plan, error);
     }
-    const writer = new ArchiveWriter(path, handle, plan, options);
-    try {
-      await writer.#onDisk(async () => {
-        await handle.truncate(plan.size);
-        await handle.writev([plan.top], 0);
-      });
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
-    return writer;
   }
 
-  /** Whether nobody has begun to write this blob yet. */
+  /** Whether the blob is in the plan, and nobody has begun to write it. */
   wants(digest: Digest): boolean {
     return this.#empty.has(digest);
   }
 
+  /** How many of a blob's first bytes are there from an earlier try: `write` then takes the rest alone. */
+  begun(digest: Digest): number {
+    return this.#begun.get(digest) ?? 0;
+  }
+
   /**
    * Fills a blob's slot; does nothing if that was begun before. The chunks become the writer's: a source
-   * must not use their memory again.
+   * must not use their memory again. After an error the slot is empty again.
    * @param where the source, for errors
+   * @param from which byte of the blob the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" if size or digest are wrong, "host" if the disk fails or is full.
    */
-  async write(digest: Digest, source: AsyncIterable<Uint8Array>, where: string): Promise<void> {
+  async write(digest: Digest, source: AsyncIterable<Uint8Array>, where: string, from = 0): Promise<void> {
     const slot = this.#empty.get(digest);
     if (!slot) return;
     this.#empty.delete(digest);
+    try {
+      await this.#fill(slot, source, where, from);
+      await this.#note(slot, slot.size);
+      this.#unfinished--;
+    } catch (error) {
+      this.#begun.delete(digest);
+      this.#empty.set(digest, slot);
+      // The bytes that are there are wrong: what comes next begins anew.
+      if (error instanceof DrydockError && error.kind === "integrity") await this.#note(slot, 0);
+      throw error;
+    }
+  }
+
+  /** Syncs everything and gives the archive its name. @throws Error if a slot is empty: a bug. */
+  async finish(): Promise<void> {
+    if (this.#unfinished > 0) throw new Error(`${this.#unfinished} blobs of the plan were never written`);
+    await this.#onDisk(this.#output.finish(this.#options.mode));
+    await this.#onDisk(this.#journal.remove());
+  }
+
+  /** Leaves what is there for the next try. */
+  async close(): Promise<void> {
+    await this.#output.close();
+    await this.#journal.close().catch(() => {});
+  }
+
+  async #fill(slot: Slot, source: AsyncIterable<Uint8Array>, where: string, from: number): Promise<void> {
     const hash = createHash("sha256");
-    let gathered: Uint8Array[] = [headerOf(blobName(digest), slot.size, this.#plan.mtime)];
+    if (from > 0) await this.#hashKept(slot, from, hash);
+    let gathered: Uint8Array[] = from > 0 ? [] : [this.#headerOf(slot)];
     let gatheredSize = 0;
-    let at = slot.headerAt;
-    let received = 0;
+    let at = from > 0 ? slot.bodyAt + from : slot.headerAt;
+    let received = from;
+    let noted = from;
     let writing: Promise<void> = Promise.resolve();
     const flush = async () => {
       await writing;
       const [chunks, position, size] = [gathered, at, gatheredSize];
       at += chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+      const have = at - slot.bodyAt;
       gathered = [];
       gatheredSize = 0;
-      writing = this.#writeAll(chunks, position).then(() => this.#options.advance(size));
+      const isDue = have - noted >= noteSize;
+      if (isDue) noted = have;
+      writing = (async () => {
+        await this.#onDisk(this.#output.write(chunks, position));
+        if (size > 0) this.#count(slot, have);
+        if (isDue) await this.#note(slot, have);
+      })();
       // Its error is thrown by the next flush; until then nobody waits for it.
       writing.catch(() => {});
     };
@@ -154,55 +223,66 @@ export class ArchiveWriter {
     await flush();
     await writing;
     checkReceived(slot, received, hash, where);
-    this.#unfinished--;
   }
 
-  /** Syncs the file and gives it its name. @throws Error if a slot is empty: a bug. */
-  async finish(): Promise<void> {
-    if (this.#unfinished > 0) throw new Error(`${this.#unfinished} blobs of the plan were never written`);
-    await this.#onDisk(async () => {
-      await this.#handle.chmod(this.#options.mode);
-      await this.#handle.sync();
-      await this.#handle.close();
-      await rename(this.#partial.path, this.#path);
-      this.#partial.keep();
-      const folder = await open(dirname(this.#path), "r");
-      await folder.sync().finally(() => folder.close());
-    });
-  }
-
-  /** Removes the partial file. */
-  async abort(): Promise<void> {
-    await this.#handle.close().catch(() => {});
-    await this.#partial.remove().catch(() => {});
-  }
-
-  async #writeAll(chunks: Uint8Array[], position: number): Promise<void> {
-    await this.#onDisk(async () => {
-      let rest = chunks;
-      for (let at = position; rest.length > 0; ) {
-        const { bytesWritten } = await this.#handle.writev(rest, at);
-        at += bytesWritten;
-        rest = afterBytes(rest, bytesWritten);
+  /** Looks at each blob that the journal says is there: whole ones are taken if their digest is right. */
+  async #checkKept(journal: Journal | undefined): Promise<void> {
+    for (const { digest, have, size } of journal?.entries.values() ?? []) {
+      const slot = this.#empty.get(digest);
+      if (!slot || slot.size !== size || have === 0) continue;
+      await this.#output.write([this.#headerOf(slot)], slot.headerAt);
+      if (have < size) {
+        this.#begun.set(digest, have);
+        continue;
       }
-    });
+      const hash = createHash("sha256");
+      await this.#hashKept(slot, size, hash);
+      if (`sha256:${hash.digest("hex")}` !== digest) continue;
+      this.#empty.delete(digest);
+      this.#unfinished--;
+    }
   }
 
-  async #onDisk(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      const full = errorCode(error) === "ENOSPC" ? "the disk is full" : errorText(error);
-      throw new DrydockError("host", `write bundle ${JSON.stringify(this.#path)}: ${full}`, {
-        hint: `The bundle needs ${inBytes(this.#plan.size)} there: make room, or name a larger file system with -o.`,
-        cause: error,
-      });
+  async #hashKept(slot: Slot, length: number, hash: Hash): Promise<void> {
+    const buffer = Buffer.allocUnsafe(Math.min(writeSize, length));
+    for (let at = 0; at < length; at += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, length - at));
+      await this.#onDisk(this.#output.read(piece, slot.bodyAt + at));
+      hash.update(piece);
+      this.#count(slot, at + piece.length);
     }
+  }
+
+  #headerOf({ digest, size }: Slot): Buffer {
+    return headerOf(blobName(digest), size, this.#plan.mtime);
+  }
+
+  #count({ digest }: Slot, have: number): void {
+    const before = this.#counted.get(digest) ?? 0;
+    if (have <= before) return;
+    this.#counted.set(digest, have);
+    this.#options.advance(have - before);
+  }
+
+  async #note({ digest, bodyAt, size }: Slot, have: number): Promise<void> {
+    await this.#onDisk(this.#journal.note({ digest, at: bodyAt, size, have }));
+  }
+
+  async #onDisk<T>(work: Promise<T>): Promise<T> {
+    return await work.catch((error: unknown) => {
+      throw onDisk(this.#path, this.#plan, error);
+    });
   }
 }
 
-export function partialOf(path: string): string {
-  return `${path}.partial`;
+/** What went wrong with the disk, with the bundle's name and what to do; other errors stay what they are. */
+function onDisk(path: string, plan: ArchivePlan, error: unknown): unknown {
+  if (error instanceof DrydockError || errorCode(error) === undefined) return error;
+  const full = errorCode(error) === "ENOSPC" ? "the disk is full" : errorText(error);
+  return new DrydockError("host", `write bundle ${JSON.stringify(path)}: ${full}`, {
+    hint: `The bundle needs ${inBytes(plan.size)} there: make room, or name a larger file system with -o.`,
+    cause: error,
+  });
 }
 
 const otherBytes =
@@ -223,73 +303,4 @@ function checkReceived(slot: Slot, received: number, hash: Hash, where: string):
       hint: otherBytes,
     });
   }
-}
-
-/** What is left of a list of chunks after its first `count` bytes. */
-function afterBytes(chunks: Uint8Array[], count: number): Uint8Array[] {
-  let left = count;
-  let first = 0;
-  for (const chunk of chunks) {
-    if (left < chunk.length) break;
-    left -= chunk.length;
-    first++;
-  }
-  const rest = chunks.slice(first);
-  if (left > 0 && rest[0]) rest[0] = rest[0].subarray(left);
-  return rest;
-}
-
-/** @throws DrydockError "usage" if the path exists and `force` is false, or cannot be a bundle's. */
-export async function checkOutput(path: string, force: boolean): Promise<void> {
-  const found = await stat(path).catch((error: unknown) => {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw cannotWrite(path, error);
-  });
-  if (found && !found.isFile()) {
-    const what = found.isDirectory() ? "a folder" : "no regular file";
-    throw new DrydockError("usage", `write bundle ${JSON.stringify(path)}: it is there, and is ${what}`, {
-      hint: "Name a file with -o.",
-    });
-  }
-  if (found && !force) {
-    throw new DrydockError("usage", `write bundle ${JSON.stringify(path)}: it exists`, {
-      hint: "Give --force to replace it, or another name with -o.",
-    });
-  }
-  // Now, and not after hours of downloads.
-  await access(dirname(path), constants.W_OK | constants.X_OK).catch((error: unknown) => {
-    throw cannotWrite(path, error);
-  });
-}
-
-function cannotWrite(path: string, cause: unknown): DrydockError {
-  const code = errorCode(cause) ?? "";
-  const reason =
-    code === "ENOENT" ? `there is no folder ${JSON.stringify(dirname(path))}` : fileErrorText(cause);
-  return new DrydockError(
-    /^(ENOENT|ENOTDIR|EACCES|EPERM|EROFS|ELOOP|ENAMETOOLONG)$/.test(code) ? "usage" : "host",
-    `write bundle ${JSON.stringify(path)}: ${reason}`,
-    {
-      hint: "Name a path in a folder that you may write to with -o.",
-      cause,
-    },
-  );
-}
-
-async function checkSpace(path: string, needed: number): Promise<void> {
-  const folder = dirname(path);
-  const { bavail, bsize } = await statfs(folder).catch((error: unknown) => {
-    throw cannotWrite(path, error);
-  });
-  if (bavail * bsize >= needed) return;
-  throw new DrydockError(
-    "preflight",
-    `write bundle ${JSON.stringify(path)}: it needs ${inBytes(needed)}, ${JSON.stringify(folder)} has ${inBytes(bavail * bsize)} left`,
-    { hint: "Give a path on a larger file system with -o." },
-  );
-}
-
-/** 3,722,240 bytes */
-function inBytes(count: number): string {
-  return `${count.toLocaleString("en")} bytes`;
 }

@@ -4,11 +4,11 @@
  */
 import { dirname, resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { type ArchiveParts, ArchiveWriter, checkOutput, planArchive } from "../archive/writer.ts";
-import { type Reporter, runStep } from "../reporter.ts";
+import { checkOutput } from "../archive/output.ts";
+import type { Reporter } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
 import { type ConnectOptions, connectRegistries } from "./connect.ts";
-import type { BlobSink, Content } from "./content.ts";
+import type { Content } from "./content.ts";
 import { createdTime } from "./created.ts";
 import { makeIndex } from "./make-index.ts";
 import { readManifest } from "./manifest.ts";
@@ -16,12 +16,15 @@ import { mergeContents } from "./merge.ts";
 import type { Locking } from "./pins.ts";
 import { defaultParallel, plan } from "./plan.ts";
 import { readmeOf } from "./readme.ts";
+import { earlierTry, openReusable, type SealOptions, seal } from "./seal.ts";
 
-export interface BundleOptions extends ConnectOptions {
+export interface BundleOptions extends ConnectOptions, SealOptions {
   /** where the archive goes; NAME.tar in the working directory if left out */
   output?: string;
-  /** replace an output that exists */
-  force: boolean;
+  /** throw away what an earlier try left, instead of going on with it */
+  restart: boolean;
+  /** earlier bundles, to take blobs from instead of fetching them */
+  reuse: readonly string[];
   /** where CA and server pair are kept; the user's own place if left out */
   keyStore?: string;
   protection: KeyProtection;
@@ -50,7 +53,8 @@ export interface BundleResult {
 
 /**
  * @throws DrydockError "input" (manifest, seed), "usage" (the output exists), "upstream", "integrity",
- *   "preflight" (no space for the archive), "host" (the disk fails). Nothing half-made is left.
+ *   "preflight" (no space for the archive), "host" (the disk fails). What was fetched is kept beside the
+ *   output, and the same call goes on with it.
  */
 export async function bundle(
   manifestFile: string,
@@ -60,17 +64,20 @@ export async function bundle(
   const { imagesFrom = [], locking = "none", parallel = defaultParallel } = options;
   const manifest = await readManifest(manifestFile, { imagesFrom, reporter });
   const output = resolve(options.output ?? `${manifest.name}.tar`);
-  await checkOutput(output, options.force);
-  const created = createdTime();
+  await checkOutput(output, options.force, options.split);
+  const earlier = await earlierTry(output, options.restart);
+  // A build that goes on is the same build: it has the time of its first try.
+  const created = createdTime(earlier && new Date(earlier.created));
+  const reusable = await openReusable(options.reuse);
   const client = await connectRegistries(options, manifest, reporter);
   const contents: Content[] = [];
   try {
-    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, parallel };
+    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, reusable, parallel };
     const { certificates, registry, lock } = await plan(sources, options, reporter);
     const { names, ...parts } = mergeContents(contents);
     const index = makeIndex(manifest, created, certificates.certificates, registry, parts);
     const archive = { index, readme: readmeOf(index), images: names };
-    const { digest, size } = await write(output, archive, contents, options.force, reporter);
+    const { digest, size } = await seal(output, archive, contents, { earlier, reusable }, options, reporter);
     const { code, made } = certificates;
     return {
       path: output,
@@ -82,58 +89,7 @@ export async function bundle(
       ...(lock ? { lock } : {}),
     };
   } finally {
-    await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);
+    const open = [client, ...reusable].map((one) => one.close());
+    await Promise.all([...open, ...contents.map((content) => content.dispose?.())]);
   }
-}
-
-/** Writes the archive: all sources fill their slots side by side. */
-async function write(
-  output: string,
-  parts: ArchiveParts,
-  contents: Content[],
-  force: boolean,
-  reporter: Reporter,
-): Promise<{ digest: string; size: number }> {
-  const archive = planArchive(parts);
-  const { from, keyEncrypted } = parts.index.certificates;
-  const mode = from === "bundle" && !keyEncrypted ? 0o600 : 0o644;
-  return await runStep(reporter, "write bundle", async (step) => {
-    step.total(parts.index.blobs.reduce((sum, { size }) => sum + size, 0));
-    const writer = await ArchiveWriter.create(output, archive, {
-      force,
-      mode,
-      advance: (bytes) => step.advance(bytes),
-    });
-    try {
-      await fillAll(contents, writer);
-      step.detail("syncing");
-      await writer.finish();
-    } catch (error) {
-      await writer.abort();
-      throw error;
-    }
-    return { digest: archive.digest, size: archive.size };
-  });
-}
-
-/** All sources at once. The first error stops the others, and is thrown when all have ended. */
-async function fillAll(contents: Content[], sink: BlobSink): Promise<void> {
-  const failures: unknown[] = [];
-  const check = () => {
-    if (failures.length > 0) throw failures[0];
-  };
-  async function* untilFailure(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    check();
-    for await (const chunk of source) {
-      check();
-      yield chunk;
-    }
-  }
-  const stoppable: BlobSink = {
-    wants: (digest) => sink.wants(digest),
-    write: (digest, source, where) => sink.write(digest, untilFailure(source), where),
-  };
-  const fill = (content: Content) => content.fill(stoppable).catch((error: unknown) => failures.push(error));
-  await Promise.all(contents.map(fill));
-  check();
 }

@@ -11,12 +11,15 @@ import type { Digest } from "../oci/digest.ts";
 export interface BlobSink {
   /** Whether this blob still has to be written: it is in the plan, and nobody has begun to write it. */
   wants(digest: Digest): boolean;
+  /** How many of a blob's first bytes are there from an earlier try. */
+  begun(digest: Digest): number;
   /**
    * Writes one blob from the chunks of `source`. Returns when all are written and digest and size are
    * right; does nothing if another source has written or begun it.
+   * @param from the byte of the blob that the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" naming the blob and `where`, if size or digest are wrong.
    */
-  write(digest: Digest, source: AsyncIterable<Uint8Array>, where: string): Promise<void>;
+  write(digest: Digest, source: AsyncIterable<Uint8Array>, where: string, from?: number): Promise<void>;
 }
 
 /** What one source adds. */

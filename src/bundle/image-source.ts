@@ -108,8 +108,9 @@ async function fillImage(
   const host = client.hostFor(reference.registry);
   const fetch = async (blob: Descriptor) => {
     const write = () => {
-      const content = lazily(() => client.blob(reference, blob, { signal }));
-      return sink.write(blob.digest, content, where);
+      const offset = sink.begun(blob.digest);
+      const content = lazily(() => client.blob(reference, blob, { signal, offset }));
+      return sink.write(blob.digest, content, where, offset);
     };
     if (!signal.aborted && sink.wants(blob.digest)) await againIfWrong(blob, sink, write);
   };

@@ -4,6 +4,7 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import pLimit, { type LimitFunction } from "p-limit";
+import type { Bundle } from "../archive/reader.ts";
 import { defaultKeyStore } from "../certificates/custody.ts";
 import { connectEngine } from "../engine/engine.ts";
 import { DrydockError } from "../errors.ts";
@@ -21,6 +22,7 @@ import { type Lock, lockFileOf, writeLock } from "./lock-file.ts";
 import type { Manifest, ManifestImage } from "./manifest.ts";
 import { engineName, type Locking, lockedPins, type Pins, seedName, unpinned } from "./pins.ts";
 import { type PlannedRegistry, planRegistryImage } from "./registry-image.ts";
+import { reusedSeed } from "./seed-reuse.ts";
 import { planSeed } from "./seed-source.ts";
 
 /** Downloads at the same time, over all registries, unless it is said. */
@@ -36,6 +38,8 @@ export interface Sources {
   /** gets each source as soon as it is planned, so that it is disposed of */
   contents: Content[];
   locking: Locking;
+  /** earlier bundles, from which blobs will be taken */
+  reusable: readonly Bundle[];
   /** downloads at the same time, over all registries */
   parallel: number;
 }
@@ -98,7 +102,7 @@ export async function keepLock(
 
 /** The registry's own image and those of upstream registries. */
 export async function planImages(
-  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder">,
+  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder" | "reusable">,
   pins: Pins,
   reporter: Reporter,
 ): Promise<{ registry: PlannedRegistry } & Pick<Lock, "images" | "referrers">> {
@@ -178,14 +182,16 @@ async function planEngineImages(
 }
 
 async function planSeeds(
-  { manifest, spoolFolder, contents }: Sources,
+  { manifest, spoolFolder, contents, reusable }: Sources,
   pins: Pins,
   reporter: Reporter,
 ): Promise<Lock["seeds"]> {
   const found: Lock["seeds"] = {};
   for (const seed of manifest.seeds) {
     const source = "url" in seed ? seed.url : seed.file;
-    const content = await planSeed({ ...seed, source, sha256: pins.seed(seed) }, { spoolFolder, reporter });
+    const request = { ...seed, source, sha256: pins.seed(seed) };
+    const options = { spoolFolder, reporter };
+    const content = reusedSeed(request, reusable, options) ?? (await planSeed(request, options));
     contents.push(content);
     if (content.seed !== undefined) found[seedName(manifest, seed)] = content.seed.sha256;
   }

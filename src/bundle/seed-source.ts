@@ -109,8 +109,14 @@ function contentOf(scan: SeedScan, seed: SeedFile): Content {
     name: seed.name,
     blobs: packed ? [{ digest, size, role: "seed" }] : blobs.map((blob) => ({ ...blob, role: "image" })),
     repositories,
-    seed: { sha256, size, source: seed.source, ...(packed ? { packed: { compression, blobs } } : {}) },
-    leftOut,
+    seed: {
+      sha256,
+      size,
+      source: seed.source,
+      repositories,
+      leftOut,
+      ...(packed ? { packed: { compression, blobs } } : {}),
+    },
     // Of a packed seed no blob stands in the archive under its own name.
     names: packed ? [] : names,
     async fill(sink) {

@@ -32,7 +32,7 @@ export function describeContents(index: BundleIndex, size: number): string {
     ),
     list(
       "left out",
-      index.leftOut.map(({ what, why }) => [what, why]),
+      [...index.leftOut, ...index.seeds.flatMap((seed) => seed.leftOut)].map(({ what, why }) => [what, why]),
     ),
   ];
   return sections.filter((section) => section !== "").join("\n\n");

@@ -1,5 +1,6 @@
 /** `drydock bundle`: builds the archive that crosses. */
 import { Args, Flags } from "@oclif/core";
+import { parseSplit } from "../archive/parts.ts";
 import { type BundleResult, bundle } from "../bundle/bundle.ts";
 import type { KeyProtection } from "../bundle/bundle-certificates.ts";
 import { type DryRun, dryRun } from "../bundle/dry-run.ts";
@@ -25,6 +26,17 @@ export default class Bundle extends DrydockCommand {
       char: "o",
       helpValue: "FILE",
       description: "where the bundle goes [default: NAME.tar]",
+    }),
+    restart: Flags.boolean({ description: "begin anew, though an earlier try left something to go on with" }),
+    reuse: Flags.string({
+      helpValue: "BUNDLE",
+      multiple: true,
+      multipleNonGreedy: true,
+      description: "take what an earlier bundle holds from there instead of fetching it (repeatable)",
+    }),
+    split: Flags.string({
+      helpValue: "SIZE",
+      description: "cut the bundle into parts of at most this size: 4G, or fat32",
     }),
     force: Flags.boolean({ description: "replace an output that exists" }),
     "dry-run": Flags.boolean({
@@ -86,7 +98,8 @@ export default class Bundle extends DrydockCommand {
     "<%= config.bin %> bundle site.yaml --mirror docker.io=mirror.lan:5000 --plain-http mirror.lan:5000",
   ];
   static override exitCodes = ["input", "integrity", "preflight", "upstream", "certificate", "host"] as const;
-  static override whenInterrupted = "No bundle was written; the same command begins again.";
+  static override whenInterrupted =
+    "What was fetched is kept; run the same command to continue, with --restart to begin anew.";
 
   async run(): Promise<DryRun | (Omit<BundleResult, "index"> & { bundle: BundleResult["index"] })> {
     const { args, flags } = await this.parse(Bundle);
@@ -108,7 +121,10 @@ export default class Bundle extends DrydockCommand {
       {
         ...what,
         ...(flags["key-store"] === undefined ? {} : { keyStore: flags["key-store"] }),
+        ...(flags.split === undefined ? {} : { split: parseSplit(flags.split) }),
         force: flags.force,
+        restart: flags.restart,
+        reuse: flags.reuse ?? [],
         protection: await protection(flags),
       },
       this.reporter,

@@ -1,8 +1,8 @@
 /** `drydock inspect`: what is inside a bundle. */
 import { Args } from "@oclif/core";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { openSource } from "../archive/open-source.ts";
 import { openBundle } from "../archive/reader.ts";
-import { openSource } from "../archive/source.ts";
 import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";

@@ -1,7 +1,7 @@
 /** `drydock verify`: reads and checks every byte of a bundle. */
 import { Args } from "@oclif/core";
+import { openSource } from "../archive/open-source.ts";
 import { openBundle } from "../archive/reader.ts";
-import { openSource } from "../archive/source.ts";
 import { verify } from "../archive/verify.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";

@@ -5,8 +5,8 @@
 import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { openSource } from "../archive/open-source.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
-import { openSource } from "../archive/source.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
 import { loadImage } from "../engine/load.ts";
 import { DrydockError } from "../errors.ts";

@@ -45,7 +45,11 @@ export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
 /** Writes a bundle of these blobs and returns its digest. */
 export async function writeBundle(path: string, blobs: Buffer[], index = makeIndex(blobs)): Promise<string> {
   const plan = planArchive({ index, readme: "read me\n", images: [] });
-  const writer = await ArchiveWriter.create(path, plan, { force: false, mode: 0o644, advance: () => {} });
+  const writer = await ArchiveWriter.create(path, plan, {
+    force: false,
+    mode: 0o644,
+    advance: () => {},
+  });
   for (const bytes of blobs.toReversed()) await writer.write(digestOf(bytes), once(bytes), "the test");
   await writer.finish();
   return plan.digest;

@@ -17,9 +17,11 @@ const full: BundleIndex = {
   ...makeIndex([Buffer.from("{}"), Buffer.from("layer"), Buffer.from("seed")]),
   certificates: { from: "bundle", ca: layer, server: layer, key: layer, keyEncrypted: true },
   seeds: [
-    { sha256: absent.slice(7), size: 9, source: "unpacked.tar" },
+    { sha256: absent.slice(7), size: 9, source: "unpacked.tar", repositories: {}, leftOut: [] },
     {
       sha256: seed.slice(7),
+      repositories: {},
+      leftOut: [],
       size: 4,
       source: "seed.tar.zst",
       packed: { compression: "zstd", blobs: [{ digest: inner, size: 5 }] },

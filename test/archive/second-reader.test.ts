@@ -51,6 +51,8 @@ function fullIndex(): BundleIndex {
   const seeds: BundleIndex["seeds"] = [
     {
       sha256: some(seed).slice("sha256:".length),
+      repositories: {},
+      leftOut: [],
       size: bytes[8]?.length ?? 0,
       source: "seed.tar.gz",
       packed: {

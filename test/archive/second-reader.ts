@@ -230,6 +230,16 @@ const repository = new RegExp(`^(?=.{1,255}$)${component}(/${component})*$`);
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
 const fileName = /^(?!\/)(?!([\s\S]*\/)?\.\.?(\/|$))[^\u0000-\u001f\u007f\\]{1,1024}$/;
 
+const repositories = map(
+  repository,
+  object({
+    tags: map(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/, digest),
+    revisions: list(digest),
+    layers: list(digest),
+  }),
+);
+const leftOut = list(object({ what: text(), why: text() }));
+
 const indexShape = object({
   formatVersion: oneOf(1),
   name: text(/^[a-z0-9][a-z0-9-]{0,62}$/),
@@ -258,14 +268,7 @@ const indexShape = object({
       role: oneOf("certificate", "key", "registry", "image", "seed", "file"),
     }),
   ),
-  repositories: map(
-    repository,
-    object({
-      tags: map(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/, digest),
-      revisions: list(digest),
-      layers: list(digest),
-    }),
-  ),
+  repositories,
   images: list(
     object({ source: text(), repository: text(), "tag?": text(), digest, platforms: list(text()) }),
   ),
@@ -274,6 +277,8 @@ const indexShape = object({
       sha256: text(/^[0-9a-f]{64}$/),
       size: whole(),
       source: text(),
+      repositories,
+      leftOut,
       "packed?": object({
         compression: oneOf("none", "gzip", "zstd"),
         blobs: list(object({ digest, size: whole() })),
@@ -281,7 +286,7 @@ const indexShape = object({
     }),
   ),
   files: list(object({ name: text(fileName), digest })),
-  leftOut: list(object({ what: text(), why: text() })),
+  leftOut,
 });
 
 function readIndex(json: string): SecondIndex {

@@ -77,6 +77,8 @@ function options(home: string, changes: Partial<BundleOptions> = {}): BundleOpti
   return {
     output: join(home, "out.tar"),
     force: false,
+    restart: false,
+    reuse: [],
     plainHttp: new Set([upstream.host]),
     mirrors: new Map(),
     keyStore: join(folder, "keys"),
@@ -159,7 +161,7 @@ test("an output that exists fails before anything is asked for; --force replaces
   await (await openBundle(await openFile(path), digest)).close();
 });
 
-test("a source that fails leaves neither archive nor part nor spool; what was there stays", async () => {
+test("a source that fails leaves no archive and no spool, and what was fetched; what was there stays", async () => {
   const home = await manifest([
     `images: [${upstream.host}/team/damaged:1, ${upstream.host}/team/app:1]`,
     `seeds: [{url: "${seedUrl}", sha256: ${digestOf(seed).slice(7)}, keep: unpacked}]`,
@@ -169,7 +171,8 @@ test("a source that fails leaves neither archive nor part nor spool; what was th
     kind: "integrity",
     message: new RegExp(String(damaged.blobs[1]?.digest)),
   });
-  assert.deepEqual((await readdir(home)).sort(), ["m.yaml", "out.tar"]);
+  const kept = ["out.tar.partial", "out.tar.partial.journal"];
+  assert.deepEqual((await readdir(home)).sort(), ["m.yaml", "out.tar", ...kept]);
   assert.equal(await readFile(join(home, "out.tar"), "utf8"), "the last good one");
 });
 
@@ -208,7 +211,7 @@ test("the first failure stops a slow source, too", { timeout: 30_000 }, async ()
       message: new RegExp(String(damaged.blobs[1]?.digest)),
     });
     assert.equal(trickling, 1);
-    assert.deepEqual(await readdir(home), ["m.yaml"]);
+    assert.deepEqual((await readdir(home)).sort(), ["m.yaml", "out.tar.partial", "out.tar.partial.journal"]);
   } finally {
     await trickle.stop();
   }

@@ -65,6 +65,8 @@ test("locked by its id, an image is saved by it; one that is gone stops the buil
   const options = (changes: Partial<BundleOptions>): BundleOptions => ({
     output: join(folder, "a.tar"),
     force: false,
+    restart: false,
+    reuse: [],
     plainHttp: new Set([registry.host]),
     mirrors: new Map(),
     keyStore: join(folder, "keys"),

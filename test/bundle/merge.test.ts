@@ -141,7 +141,7 @@ test("repositories, tags, revisions and layers are sorted, whatever the sources'
 });
 
 test("seeds, files, images and what is left out are all there, in order; a name stands once", () => {
-  const seed = { sha256: one.slice(7), size: 1, source: "a.tar" };
+  const seed = { sha256: one.slice(7), size: 1, source: "a.tar", repositories: {}, leftOut: [] };
   const name = { mediaType: "application/x", digest: one, size: 1, name: "app:1" };
   const merged = mergeContents([
     content("a", [], { seed, names: [name], leftOut: [{ what: "x", why: "y" }] }),

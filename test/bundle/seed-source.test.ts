@@ -60,6 +60,10 @@ class MemorySink implements BlobSink {
     return !this.written.has(digest) && !this.#unwanted.has(digest);
   }
 
+  begun(): number {
+    return 0;
+  }
+
   async write(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {
     const parts: Uint8Array[] = [];
     for await (const part of source) parts.push(part);
@@ -85,7 +89,9 @@ const everything = [image.digest, ...image.blobs.map(({ digest }) => digest)].so
 describe("a seed from a file", () => {
   test("unpacked: each blob has a slot and fills it", async () => {
     const content = await plan({ file: gz, sha256, keep: "unpacked" });
-    assert.deepEqual(content.seed, { sha256, size: (await stat(gz)).size, source: "seed.tar.gz" });
+    const { repositories } = content;
+    const size = (await stat(gz)).size;
+    assert.deepEqual(content.seed, { sha256, size, source: "seed.tar.gz", repositories, leftOut: [] });
     assert.deepEqual(content.blobs.map(({ digest }) => digest).sort(), everything);
     assert.ok(content.blobs.every(({ role }) => role === "image"));
     assert.deepEqual(content.repositories["team/app"]?.tags, { "1": image.digest });

@@ -36,7 +36,7 @@ test("what deserves a second look is said: push, a key that is not encrypted", (
 });
 
 test("seeds, files and what is left out have lists of their own", () => {
-  const seed = { sha256: manifest.slice(7), size: 1024 };
+  const seed = { sha256: manifest.slice(7), size: 1024, repositories: {}, leftOut: [] };
   const text = describe({
     seeds: [
       { ...seed, source: "a.tar" },

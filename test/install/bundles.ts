@@ -88,7 +88,11 @@ export async function writeBundleOf(
     ...changes,
   };
   const plan = planArchive({ index, readme: "read me\n", images: names });
-  const writer = await ArchiveWriter.create(path, plan, { force: true, mode: 0o644, advance: () => {} });
+  const writer = await ArchiveWriter.create(path, plan, {
+    force: true,
+    mode: 0o644,
+    advance: () => {},
+  });
   for (const content of contents) await content.fill(writer);
   await writer.finish();
   const { slots } = layOut(index.blobs, plan.top.length);

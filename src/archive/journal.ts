@@ -1,0 +1,108 @@
+/**
+ * The journal of an unfinished bundle, NAME.tar.partial.journal: which slots are filled, and how far. It
+ * is what makes the same command continue. Lines of JSON, each appended after the bytes it speaks of; what
+ * it says is checked again before it is used, so a lost or torn line costs a download and nothing else.
+ */
+import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
+
+export interface JournalEntry {
+  digest: Digest;
+  /** where the blob's bytes begin in the partial file */
+  at: number;
+  /** of the blob, in bytes */
+  size: number;
+  /** how many of its first bytes are there */
+  have: number;
+}
+
+export interface Journal {
+  /** when the first try began: the bundle's `created` */
+  created: string;
+  /** of the archive, in bytes */
+  size: number;
+  /** the size of the parts, if the archive is cut in some */
+  split?: number;
+  /** the last entry of each blob */
+  entries: Map<Digest, JournalEntry>;
+}
+
+export function journalOf(path: string): string {
+  return `${path}.partial.journal`;
+}
+
+/** @returns undefined if there is none, or none that can be used. @throws DrydockError "host" if it cannot be read. */
+export async function readJournal(path: string): Promise<Journal | undefined> {
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw new DrydockError("host", `read ${JSON.stringify(path)}: ${errorText(error)}`, { cause: error });
+  });
+  const [head, ...lines] = text?.split("\n").map(parseLine) ?? [];
+  if (typeof head?.created !== "string" || Number.isNaN(Date.parse(head.created))) return undefined;
+  if (!isSize(head.size)) return undefined;
+  const entries = new Map<Digest, JournalEntry>();
+  for (const line of lines) if (isEntry(line)) entries.set(line.digest, line);
+  return {
+    created: head.created,
+    size: head.size,
+    entries,
+    ...(isSize(head.split) ? { split: head.split } : {}),
+  };
+}
+
+/** A line that was cut short by a crash is none. */
+function parseLine(line: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === "object" && value !== null ? { ...value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isEntry(line: Record<string, unknown> | undefined): line is Record<string, unknown> & JournalEntry {
+  if (typeof line?.digest !== "string" || !isDigest(line.digest)) return false;
+  const { at, size, have } = line;
+  return isSize(at) && isSize(size) && isSize(have) && have <= size;
+}
+
+function isSize(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** Appends to a journal. */
+export class JournalWriter {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+
+  private constructor(path: string, handle: FileHandle) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  /** Begins a journal with the entries that are known, replacing the one that is there. */
+  static async begin(path: string, journal: Journal): Promise<JournalWriter> {
+    const { created, size, split } = journal;
+    const lines = [{ created, size, ...(split === undefined ? {} : { split }) }, ...journal.entries.values()];
+    const temporary = `${path}.new`;
+    const handle = await open(temporary, "w", 0o600);
+    await handle.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    await rename(temporary, path);
+    return new JournalWriter(path, handle);
+  }
+
+  async note(entry: JournalEntry): Promise<void> {
+    await this.#handle.appendFile(`${JSON.stringify(entry)}\n`);
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** The bundle is finished, or begins again. */
+  async remove(): Promise<void> {
+    await this.#handle.close().catch(() => {});
+    await rm(this.#path, { force: true });
+  }
+}

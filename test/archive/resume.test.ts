@@ -1,0 +1,222 @@
+/** What an earlier try left is used and checked; what is damaged in it is fetched again. */
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import type { BundleIndex } from "../../src/archive/bundle-index.ts";
+import { journalOf, readJournal } from "../../src/archive/journal.ts";
+import { openSource } from "../../src/archive/open-source.ts";
+import { partialOf } from "../../src/archive/output.ts";
+import { parsePartList } from "../../src/archive/parts.ts";
+import { damagedParts } from "../../src/archive/parts-source.ts";
+import { openBundle } from "../../src/archive/reader.ts";
+import { salvage, setAside } from "../../src/archive/salvage.ts";
+import { verify } from "../../src/archive/verify.ts";
+import { ArchiveWriter, fits, planArchive } from "../../src/archive/writer.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import { silentReporter } from "../../src/reporter.ts";
+import { makeIndex, once, writeBundle } from "./bundles.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "drydock-resume-"));
+after(() => rm(folder, { recursive: true }));
+
+const mebi = 1024 * 1024;
+const manifest = Buffer.from("{}");
+const small = randomBytes(700);
+const medium = randomBytes(3 * mebi + 5);
+const large = randomBytes(20 * mebi + 1);
+const blobs = [manifest, small, medium, large];
+const index = makeIndex(blobs);
+const whole = join(folder, "whole.tar");
+await writeBundle(whole, blobs);
+
+const planOf = (of: BundleIndex) => planArchive({ index: of, readme: "read me\n", images: [] });
+
+async function begin(path: string, of = index, split?: number) {
+  const plan = planOf(of);
+  const journal = await readJournal(journalOf(path));
+  let kept = journal;
+  if (journal && !fits(journal, plan, split)) {
+    await setAside(path, journal);
+    kept = undefined;
+  }
+  let counted = 0;
+  const advance = (bytes: number) => {
+    counted += bytes;
+  };
+  const options = { force: false, mode: 0o644, split, journal: kept, advance };
+  const writer = await ArchiveWriter.create(path, plan, options);
+  await salvage(path, writer);
+  return { writer, counted: () => counted };
+}
+
+async function* pieces(bytes: Buffer, from = 0, failAt = bytes.length): AsyncGenerator<Buffer> {
+  for (let at = from; at < bytes.length; at += 65536) {
+    if (at >= failAt) throw new Error("the line broke");
+    yield bytes.subarray(at, at + 65536);
+  }
+}
+
+test("whole blobs are kept, one that broke goes on where it broke, and the bytes are the same", async () => {
+  const path = join(folder, "broken.tar");
+  const first = await begin(path);
+  for (const bytes of blobs.slice(0, 3)) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await assert.rejects(
+    first.writer.write(digestOf(large), pieces(large, 0, 17 * mebi), "upstream"),
+    /the line broke/,
+  );
+  await first.writer.close();
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith("broken")),
+    ["broken.tar.partial", "broken.tar.partial.journal"],
+  );
+
+  const second = await begin(path);
+  for (const bytes of blobs.slice(0, 3)) assert.equal(second.writer.wants(digestOf(bytes)), false);
+  const have = second.writer.begun(digestOf(large));
+  assert.ok(have >= 8 * mebi && have <= 17 * mebi, `${have} bytes of the broken blob are there`);
+  await second.writer.write(digestOf(large), pieces(large, have), "upstream", have);
+  await second.writer.finish();
+  assert.equal(
+    second.counted(),
+    blobs.reduce((sum, { length }) => sum + length, 0),
+  );
+  assert.ok((await readFile(path)).equals(await readFile(whole)));
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith("broken")),
+    ["broken.tar"],
+  );
+});
+
+test("a kept blob whose bytes have changed is wanted again", async () => {
+  const path = join(folder, "changed.tar");
+  const first = await begin(path);
+  for (const bytes of blobs) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await first.writer.close();
+  const slot = planOf(index).slots[2];
+  const file = await open(partialOf(path), "r+");
+  await file.write(Buffer.from([large.at(0) === 1 ? 2 : 1, 1, 1]), 0, 3, (slot?.bodyAt ?? 0) + 100);
+  await file.close();
+
+  const second = await begin(path);
+  assert.deepEqual(
+    blobs.map((bytes) => second.writer.wants(digestOf(bytes))),
+    [false, false, true, false],
+  );
+  await second.writer.write(digestOf(medium), once(medium), "upstream");
+  await second.writer.finish();
+  assert.ok((await readFile(path)).equals(await readFile(whole)));
+});
+
+test("a part whose beginning has changed is an integrity error, and begins anew after that", async () => {
+  const path = join(folder, "part.tar");
+  const first = await begin(path);
+  await assert.rejects(first.writer.write(digestOf(large), pieces(large, 0, 12 * mebi), "upstream"));
+  await first.writer.close();
+  const file = await open(partialOf(path), "r+");
+  const at = planOf(index).slots[3]?.bodyAt ?? 0;
+  await file.write(Buffer.alloc(64), 0, 64, at + 5000);
+  await file.close();
+  const second = await begin(path);
+  const have = second.writer.begun(digestOf(large));
+  assert.ok(have > 0);
+  await assert.rejects(second.writer.write(digestOf(large), pieces(large, have), "upstream", have), {
+    kind: "integrity",
+  });
+  assert.equal(second.writer.begun(digestOf(large)), 0);
+  for (const bytes of blobs) await second.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await second.writer.finish();
+  assert.ok((await readFile(path)).equals(await readFile(whole)));
+});
+
+test("when the plan has changed, what still fits is taken from what was set aside", async () => {
+  const path = join(folder, "replanned.tar");
+  const first = await begin(path);
+  for (const bytes of blobs) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await first.writer.close();
+  const added = randomBytes(5000);
+  const other = makeIndex([manifest, added, small, large]);
+  const second = await begin(path, other);
+  const wanted = [manifest, added, small, large].map((bytes) => second.writer.wants(digestOf(bytes)));
+  assert.deepEqual(wanted, [false, true, false, false]);
+  await second.writer.write(digestOf(added), once(added), "upstream");
+  await second.writer.finish();
+  const expected = join(folder, "expected.tar");
+  await writeBundle(expected, [manifest, added, small, large]);
+  assert.ok((await readFile(path)).equals(await readFile(expected)));
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith("replanned")),
+    ["replanned.tar"],
+  );
+});
+
+test("a torn journal costs what its torn line said, no more", async () => {
+  const path = join(folder, "torn.tar");
+  const first = await begin(path);
+  for (const bytes of blobs.slice(0, 2)) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await first.writer.close();
+  const file = await open(journalOf(path), "r+");
+  await file.truncate((await file.stat()).size - 20);
+  await file.close();
+  const second = await begin(path);
+  assert.deepEqual(
+    blobs.slice(0, 2).map((bytes) => second.writer.wants(digestOf(bytes))),
+    [false, true],
+  );
+  await second.writer.close();
+});
+
+test("parts joined are the bundle, and their list says what each must be", async () => {
+  const path = join(folder, "parted.tar");
+  const split = 5 * mebi + 3;
+  const first = await begin(path, index, split);
+  for (const bytes of blobs.slice(2)) await first.writer.write(digestOf(bytes), pieces(bytes), "upstream");
+  await first.writer.close();
+  const second = await begin(path, index, split);
+  assert.equal(second.writer.wants(digestOf(large)), false);
+  for (const bytes of blobs.slice(0, 2)) await second.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await second.writer.finish();
+  const list = parsePartList(await readFile(`${path}.parts.json`, "utf8"), "the list");
+  const parts = await Promise.all(list.parts.map(({ name }) => readFile(join(folder, name))));
+  assert.deepEqual(
+    list.parts.map(({ sha256 }) => sha256),
+    parts.map((part) => createHash("sha256").update(part).digest("hex")),
+  );
+  assert.deepEqual(
+    parts.slice(0, -1).map(({ length }) => length),
+    parts.slice(0, -1).map(() => split),
+  );
+  assert.ok(Buffer.concat(parts).equals(await readFile(whole)));
+
+  // Read where they lie, by the whole's name, by a part's, or by the list's.
+  for (const name of [path, `${path}.001`, `${path}.003`, `${path}.parts.json`]) await verifyAll(name);
+  const third = await readFile(`${path}.003`);
+  const cases: [string, () => Promise<unknown>, RegExp][] = [
+    [
+      "short",
+      () => writeFile(`${path}.003`, third.subarray(1)),
+      /part ".*parted.tar.003": it has \d+ bytes, wanted/,
+    ],
+    ["missing", () => rm(`${path}.003`), /part ".*parted.tar.003": there is no such file/],
+    [
+      "swapped",
+      () => writeFile(`${path}.003`, parts[1] ?? ""),
+      /\(in "parted.tar.003"\)|\(in .* "parted.tar.003"/,
+    ],
+  ];
+  for (const [name, damage, message] of cases) {
+    await damage();
+    await assert.rejects(verifyAll(path), { kind: "integrity", message }, name);
+  }
+  assert.deepEqual(await damagedParts(path), ['"parted.tar.003" holds what "parted.tar.002" should hold']);
+  await rm(`${path}.parts.json`);
+  await writeFile(`${path}.003`, third);
+  await verifyAll(path);
+});
+
+async function verifyAll(path: string): Promise<void> {
+  const bundle = await openBundle(await openSource(path));
+  await verify(bundle, silentReporter).finally(() => bundle.close());
+}
