@@ -17,6 +17,7 @@ import { realpath } from "node:fs/promises";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { DrydockError } from "../errors.ts";
+import { takeLock } from "../lock.ts";
 import { createAuthority } from "./authority.ts";
 import { day } from "./duration.ts";
 import { describeCertificate, readCertificate } from "./inspect.ts";
@@ -28,10 +29,12 @@ import {
   retiredName,
   writeGeneration,
 } from "./key-folder.ts";
-import { whileLocked } from "./lock.ts";
 import type { CertificateRequest } from "./request.ts";
 import { issueServer, serverNames } from "./server.ts";
 import { derOf, type KeyPair, subjectIn, subjectOf } from "./x509.ts";
+
+/** Making two keys of 4096 bits takes some seconds; whoever holds a key store for longer hangs. */
+const patience = 120_000;
 
 export interface Wanted {
   ca: CertificateRequest;
@@ -63,7 +66,8 @@ export function defaultKeyStore(environment: NodeJS.ProcessEnv = process.env): s
  * at once for the same name follow one another and get the same pair.
  *
  * @param now the clock, for tests.
- * @throws DrydockError "input" for a store that is broken or not ours, "host" if it cannot be written.
+ * @throws DrydockError "input" for a store that is broken or not ours, "host" if it cannot be written,
+ *   "preflight" if another process has it for two minutes.
  */
 export async function keepPair(
   store: string,
@@ -77,10 +81,13 @@ export async function keepPair(
   serverNames(wanted.server, wanted.addresses); // an impossible address stops us before anything is made
   await prepareStore(store);
   const root = await realpath(store);
-  return whileLocked(join(root, name), async () => {
+  const lock = await takeLock("key store", join(root, name), patience);
+  try {
     await recover(root, name);
-    return fit(root, name, wanted, now);
-  });
+    return await fit(root, name, wanted, now);
+  } finally {
+    await lock.release();
+  }
 }
 
 async function fit(store: string, name: string, wanted: Wanted, now: Date): Promise<KeptPair> {

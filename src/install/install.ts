@@ -10,11 +10,11 @@ import { type Bundle, openBundle } from "../archive/reader.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
 import { loadImage } from "../engine/load.ts";
 import { DrydockError } from "../errors.ts";
+import { takeLock } from "../lock.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { lockSite } from "../site/lock.ts";
 import { claimSite, findSite, readRelease, rememberSite, writeRelease } from "../site/record.ts";
 import { type CertificatePlan, placeCertificates, planCertificates } from "./certificates.ts";
 import { link, readTags } from "./link.ts";
@@ -63,7 +63,7 @@ export interface InstallResult {
  */
 export async function install(options: InstallOptions, reporter: Reporter): Promise<InstallResult> {
   const layout = await findSite(options.site);
-  const lock = await lockSite(layout.root);
+  const lock = await takeLock("site", layout.root);
   try {
     const bundle = await runStep(
       reporter,

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { type InstallOptions, install } from "../../src/install/install.ts";
+import { takeLock } from "../../src/lock.ts";
 import { silentReporter } from "../../src/reporter.ts";
-import { lockSite } from "../../src/site/lock.ts";
 import { makeImage } from "../lab/images.ts";
 import { contentOf, imageContent, type WrittenBundle, writeBundleOf } from "./bundles.ts";
 
@@ -41,7 +41,7 @@ function openOn(path: string): string[] {
 /** Nothing of the site is written, the lock is free, the source is closed. */
 async function assertUntouched(source: string): Promise<void> {
   await assert.rejects(readdir(site), { code: "ENOENT" });
-  await (await lockSite(site)).release();
+  await (await takeLock("site", site)).release();
   assert.deepEqual(openOn(source), []);
 }
 
@@ -65,7 +65,7 @@ test("clients whose repo_host does not fit stop it before the first write, the s
 });
 
 test("a site that another install has is left alone, and the bundle not opened", async () => {
-  const lock = await lockSite(site);
+  const lock = await takeLock("site", site);
   try {
     await assert.rejects(run({ bundle: join(folder, "absent") }), {
       kind: "preflight",

@@ -1,4 +1,4 @@
-/** One install at a time: two processes, one of them killed. */
+/** One process at a time: two of them, one killed. */
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -6,17 +6,17 @@ import { mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { DrydockError } from "../../src/errors.ts";
-import { lockSite } from "../../src/site/lock.ts";
+import { DrydockError } from "../src/errors.ts";
+import { takeLock } from "../src/lock.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-lock-"));
 after(() => rm(folder, { recursive: true, force: true }));
 
 /** Another process that locks `root` and stays. */
 async function otherProcess(root: string): Promise<ChildProcess> {
-  const module = new URL("../../src/site/lock.ts", import.meta.url).href;
-  const script = `import { lockSite } from ${JSON.stringify(module)};
-    await lockSite(process.argv[1]); console.log("locked"); setInterval(() => {}, 1000);`;
+  const module = new URL("../src/lock.ts", import.meta.url).href;
+  const script = `import { takeLock } from ${JSON.stringify(module)};
+    await takeLock("site", process.argv[1]); console.log("locked"); setInterval(() => {}, 1000);`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", script, root], {
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -28,7 +28,7 @@ test("the second one is told who has the site, and gets it after a kill -9", asy
   const root = join(folder, "killed", "site");
   const child = await otherProcess(root);
   try {
-    await assert.rejects(lockSite(root), (error) => {
+    await assert.rejects(takeLock("site", root), (error) => {
       assert.ok(error instanceof DrydockError);
       assert.equal(error.kind, "preflight");
       assert.match(error.message, new RegExp(`process ${child.pid}\\b`));
@@ -38,27 +38,36 @@ test("the second one is told who has the site, and gets it after a kill -9", asy
     child.kill("SIGKILL");
     await once(child, "exit");
   }
-  const lock = await lockSite(root);
+  const lock = await takeLock("site", root);
   await lock.release();
 });
 
 test("a lock can be released and taken again in one process", async () => {
   const root = join(folder, "again");
-  const lock = await lockSite(root);
-  await assert.rejects(lockSite(root), DrydockError);
+  const lock = await takeLock("site", root);
+  await assert.rejects(takeLock("site", root), DrydockError);
   await lock.release();
-  await (await lockSite(root)).release();
+  await (await takeLock("site", root)).release();
 });
 
 test("two names of one folder are one site", async () => {
   await mkdir(join(folder, "real"));
   await symlink(join(folder, "real"), join(folder, "link"));
-  const lock = await lockSite(join(folder, "real", "site"));
-  await assert.rejects(lockSite(join(folder, "link", "site")), DrydockError);
+  const lock = await takeLock("site", join(folder, "real", "site"));
+  await assert.rejects(takeLock("site", join(folder, "link", "site")), DrydockError);
   await lock.release();
 });
 
+test("one who is patient gets it when the other one is done", async () => {
+  const path = join(folder, "awaited");
+  const first = await takeLock("key store", path);
+  const second = takeLock("key store", path, 20_000);
+  await assert.rejects(takeLock("key store", path, 100), { kind: "preflight" });
+  await first.release();
+  await (await second).release();
+});
+
 test("two sites are independent", async () => {
-  const locks = await Promise.all([lockSite(join(folder, "a")), lockSite(join(folder, "b"))]);
+  const locks = await Promise.all([takeLock("site", join(folder, "a")), takeLock("site", join(folder, "b"))]);
   await Promise.all(locks.map((lock) => lock.release()));
 });
