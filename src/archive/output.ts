@@ -91,9 +91,14 @@ export class Output {
       await handle.chmod(mode);
       await handle.sync();
     }
-    if (this.#plan.split !== undefined) await this.#writePartList();
+    const { path: whole, split } = this.#plan;
+    // The list gets its name last: where it is missing, the set is not finished (see reopenParts).
+    await rm(partListName(whole), { force: true });
+    if (split !== undefined) await this.#writePartList();
     await this.close();
     for (const { path } of this.#files) await rename(partialOf(path), path);
+    if (split !== undefined) await rename(partialOf(partListName(whole)), partListName(whole));
+    await this.#removeReplaced();
     const folder = await open(dirname(this.#plan.path), "r");
     await folder.sync().finally(() => folder.close());
   }
@@ -118,9 +123,16 @@ export class Output {
       for await (const chunk of stream) hash.update(chunk);
       list.parts.push({ name: basename(path), size, sha256: hash.digest("hex") });
     }
-    const path = partListName(this.#plan.path);
-    await writeFile(partialOf(path), `${JSON.stringify(list, null, 2)}\n`, { flush: true });
-    await rename(partialOf(path), path);
+    const path = partialOf(partListName(this.#plan.path));
+    await writeFile(path, `${JSON.stringify(list, null, 2)}\n`, { flush: true });
+  }
+
+  /** What a bundle of the same name was before, in one file or in more parts, would be read in its place. */
+  async #removeReplaced(): Promise<void> {
+    const { path, split } = this.#plan;
+    if (split !== undefined) await rm(path, { force: true });
+    const first = split === undefined ? 1 : this.#files.length + 1;
+    for (let number = first; await isFile(partName(path, number)); number++) await rm(partName(path, number));
   }
 }
 
@@ -136,13 +148,38 @@ function layOutFiles({ path, size, split }: OutputPlan): Omit<OutputFile, "handl
 /** Removes the partial files of a plan, whether or not all are there. */
 export async function removePartials(plan: OutputPlan): Promise<void> {
   for (const { path } of layOutFiles(plan)) await rm(partialOf(path), { force: true });
+  await rm(partialOf(partListName(plan.path)), { force: true });
+}
+
+/** Whether any of a plan's partial files is there. */
+export async function hasPartials(plan: OutputPlan): Promise<boolean> {
+  for (const { path } of layOutFiles(plan)) if (await isFile(partialOf(path))) return true;
+  return false;
+}
+
+/** Makes parts partial again that have their names already, of a set whose list has not. */
+export async function reopenParts(plan: OutputPlan): Promise<void> {
+  if (plan.split === undefined || (await isFile(partListName(plan.path)))) return;
+  for (const { path } of layOutFiles(plan)) {
+    if (!(await isFile(partialOf(path))) && (await isFile(path))) await rename(path, partialOf(path));
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return await stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
 }
 
 /** Gives the partial files of one path the names of another's, to read from them what still fits. */
 export async function renamePartials(plan: OutputPlan, to: string): Promise<void> {
   const names = layOutFiles({ ...plan, path: to });
   for (const [number, { path }] of layOutFiles(plan).entries()) {
-    await rename(partialOf(path), partialOf(names[number]?.path ?? to));
+    // One that is missing has been renamed already, before a crash.
+    await rename(partialOf(path), partialOf(names[number]?.path ?? to)).catch((error: unknown) => {
+      if (errorCode(error) !== "ENOENT") throw error;
+    });
   }
 }
 

@@ -87,6 +87,27 @@ export async function damagedParts(path: string): Promise<string[]> {
   return found;
 }
 
+/**
+ * Reads a bundle with `read`; if it turns out to be damaged and is a set of parts, all of them are read once
+ * more, so that the error says which ones to copy again.
+ * @param path as the user gave it
+ */
+export async function namingParts<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof DrydockError) || error.kind !== "integrity" || path === "-") throw error;
+    const parts = await partsOf(path);
+    // A part that cannot be read is named by the error that is there already.
+    const damaged = parts === undefined ? [] : await damagedParts(parts).catch(() => []);
+    if (damaged.length === 0) throw error;
+    throw new DrydockError("integrity", [error.message, ...damaged].join("\n"), {
+      hint: `Copy ${damaged.length === 1 ? "this part" : "these parts"} again.`,
+      cause: error,
+    });
+  }
+}
+
 async function openPart(path: string, size: number, isListed: boolean): Promise<Omit<Part, "start">> {
   const source = await openFile(path).catch((error: unknown) => {
     throw new DrydockError(

@@ -5,7 +5,7 @@
 import { rename, rm } from "node:fs/promises";
 import { DrydockError } from "../errors.ts";
 import { type Journal, type JournalEntry, journalOf, readJournal } from "./journal.ts";
-import { Output, removePartials, renamePartials } from "./output.ts";
+import { hasPartials, Output, removePartials, renamePartials, reopenParts } from "./output.ts";
 import type { ArchiveWriter } from "./writer.ts";
 
 const readSize = 1024 * 1024;
@@ -16,9 +16,26 @@ function asideOf(path: string): string {
 
 /** Gives what is there another name. What was set aside before is lost. */
 export async function setAside(path: string, journal: Journal): Promise<void> {
-  await discard(asideOf(path));
-  await renamePartials({ path, size: journal.size, split: journal.split }, asideOf(path));
+  const { size, split } = journal;
+  // If nothing is there but the journal, a crash came between the two renames.
+  if (await hasPartials({ path, size, split })) await discard(asideOf(path));
+  await renamePartials({ path, size, split }, asideOf(path));
   await rename(journalOf(path), journalOf(asideOf(path)));
+}
+
+/**
+ * What an earlier try left, or undefined. A set of parts that was about to get its names is unfinished again.
+ * A journal without any bytes is that of a bundle that was finished: it is removed.
+ */
+export async function findEarlier(path: string): Promise<Journal | undefined> {
+  const journal = await readJournal(journalOf(path));
+  if (journal === undefined) return undefined;
+  const { size, split } = journal;
+  await reopenParts({ path, size, split });
+  if (await hasPartials({ path, size, split })) return journal;
+  if (await hasPartials({ path: asideOf(path), size, split })) return journal;
+  await rm(journalOf(path), { force: true });
+  return undefined;
 }
 
 /** Removes what earlier tries left, set aside or not. */

@@ -233,6 +233,7 @@ export class ArchiveWriter {
       await this.#output.write([this.#headerOf(slot)], slot.headerAt);
       if (have < size) {
         this.#begun.set(digest, have);
+        this.#count(slot, have);
         continue;
       }
       const hash = createHash("sha256");

@@ -4,14 +4,14 @@
  */
 import { dirname, resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { checkOutput } from "../archive/output.ts";
+import { takeLock } from "../lock.ts";
 import type { Reporter } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
 import { type ConnectOptions, connectRegistries } from "./connect.ts";
 import type { Content } from "./content.ts";
 import { createdTime } from "./created.ts";
 import { makeIndex } from "./make-index.ts";
-import { readManifest } from "./manifest.ts";
+import { type Manifest, readManifest } from "./manifest.ts";
 import { mergeContents } from "./merge.ts";
 import type { Locking } from "./pins.ts";
 import { defaultParallel, plan } from "./plan.ts";
@@ -53,7 +53,7 @@ export interface BundleResult {
 
 /**
  * @throws DrydockError "input" (manifest, seed), "usage" (the output exists), "upstream", "integrity",
- *   "preflight" (no space for the archive), "host" (the disk fails). What was fetched is kept beside the
+ *   "preflight" (no space for the archive, or another process writes it), "host" (the disk fails). What was fetched is kept beside the
  *   output, and the same call goes on with it.
  */
 export async function bundle(
@@ -61,11 +61,26 @@ export async function bundle(
   options: BundleOptions,
   reporter: Reporter,
 ): Promise<BundleResult> {
-  const { imagesFrom = [], locking = "none", parallel = defaultParallel } = options;
+  const { imagesFrom = [] } = options;
   const manifest = await readManifest(manifestFile, { imagesFrom, reporter });
   const output = resolve(options.output ?? `${manifest.name}.tar`);
-  await checkOutput(output, options.force, options.split);
-  const earlier = await earlierTry(output, options.restart);
+  const lock = await takeLock("output", output);
+  try {
+    return await build(manifest, output, options, reporter);
+  } finally {
+    await lock.release();
+  }
+}
+
+/** The build itself, by the only process that works on this output. */
+async function build(
+  manifest: Manifest,
+  output: string,
+  options: BundleOptions,
+  reporter: Reporter,
+): Promise<BundleResult> {
+  const { locking = "none", parallel = defaultParallel } = options;
+  const earlier = await earlierTry(output, options, reporter);
   // A build that goes on is the same build: it has the time of its first try.
   const created = createdTime(earlier && new Date(earlier.created));
   const reusable = await openReusable(options.reuse);

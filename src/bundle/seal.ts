@@ -2,10 +2,13 @@
  * The last part of a build: the archive is written. What an earlier try, or an earlier bundle, has already
  * is taken from there; the sources fill the other slots side by side; the archive gets its name.
  */
-import { type Journal, journalOf, readJournal } from "../archive/journal.ts";
+import { basename } from "node:path";
+import type { Journal } from "../archive/journal.ts";
 import { openSource } from "../archive/open-source.ts";
+import { checkOutput, inBytes, partialOf } from "../archive/output.ts";
+import { partName } from "../archive/parts.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
-import { discardAll, salvage, setAside } from "../archive/salvage.ts";
+import { discardAll, findEarlier, salvage, setAside } from "../archive/salvage.ts";
 import { type ArchiveParts, ArchiveWriter, fits, planArchive } from "../archive/writer.ts";
 import { DrydockError } from "../errors.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
@@ -18,10 +21,24 @@ export interface SealOptions {
   split?: number;
 }
 
-/** What an earlier try of the same output left, or undefined. @param restart throws it away */
-export async function earlierTry(output: string, restart: boolean): Promise<Journal | undefined> {
-  if (restart) await discardAll(output);
-  return await readJournal(journalOf(output));
+/**
+ * What an earlier try of the same output left, or undefined. @param options.restart throws it away
+ * @throws DrydockError "usage" if the output exists or cannot be one; then nothing is thrown away.
+ */
+export async function earlierTry(
+  output: string,
+  { force, split, restart }: SealOptions & { restart: boolean },
+  reporter: Reporter,
+): Promise<Journal | undefined> {
+  const earlier = await findEarlier(output);
+  await checkOutput(output, force, split);
+  if (!restart && earlier) {
+    const there = [...earlier.entries.values()].reduce((sum, { have }) => sum + have, 0);
+    reporter.note(`going on with the try of ${earlier.created}: ${inBytes(there)} are there`);
+  }
+  if (!restart) return earlier;
+  await discardAll(output);
+  return undefined;
 }
 
 /**
@@ -57,6 +74,7 @@ export async function seal(
       advance,
     });
     try {
+      if (journal) step.detail("what was there is checked");
       await salvage(output, writer);
       for (const bundle of from.reusable) await reuse(bundle, writer, step, reporter);
       await fillAll(contents, writer);
@@ -64,10 +82,19 @@ export async function seal(
       await writer.finish();
     } catch (error) {
       await writer.close();
-      throw error;
+      throw withKept(error, output, split);
     }
   });
   return { digest: plan.digest, size: plan.size };
+}
+
+/** The error, and how to go on. */
+function withKept(error: unknown, output: string, split: number | undefined): unknown {
+  if (!(error instanceof DrydockError)) return error;
+  const first = partialOf(split === undefined ? output : partName(output, 1));
+  const kept = `What was fetched is kept in ${JSON.stringify(basename(first))}; the same command goes on with it, with --restart it begins anew.`;
+  const hint = error.hint === undefined ? kept : `${error.hint}\n${kept}`;
+  return new DrydockError(error.kind, error.message, { hint, cause: error });
 }
 
 /** Opens the bundles that --reuse names. @throws DrydockError as openBundle */
@@ -82,21 +109,22 @@ export async function openReusable(paths: readonly string[]): Promise<Bundle[]> 
   }
 }
 
-/** Takes every blob that is wanted. A damaged one is fetched as if it were not there. */
+/** Takes every blob that is wanted. What is damaged there is fetched as if it were not there. */
 async function reuse(bundle: Bundle, sink: BlobSink, step: Step, reporter: Reporter): Promise<void> {
   step.detail(`from ${bundle.name}`);
-  await bundle.forEachBlob({
+  const unlessDamaged = (rest: string) => (error: unknown) => {
+    if (!(error instanceof DrydockError) || error.kind !== "integrity") throw error;
+    reporter.warn(`${error.message}; ${rest}`);
+  };
+  const pass = bundle.forEachBlob({
     concurrency: 2,
     wants: ({ digest }) => sink.wants(digest),
-    use: async (blob) => {
-      try {
-        await sink.write(blob.digest, copies(blob.readUnchecked()), bundle.name);
-      } catch (error) {
-        if (!(error instanceof DrydockError) || error.kind !== "integrity") throw error;
-        reporter.warn(`${error.message}; it is fetched again`);
-      }
-    },
+    use: (blob) =>
+      sink
+        .write(blob.digest, copies(blob.readUnchecked()), bundle.name)
+        .catch(unlessDamaged("it is fetched again")),
   });
+  await pass.catch(unlessDamaged("what stands behind it is fetched again"));
 }
 
 /** The reader overwrites its chunks, the sink keeps them. */

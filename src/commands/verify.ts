@@ -1,6 +1,7 @@
 /** `drydock verify`: reads and checks every byte of a bundle. */
 import { Args } from "@oclif/core";
 import { openSource } from "../archive/open-source.ts";
+import { namingParts } from "../archive/parts-source.ts";
 import { openBundle } from "../archive/reader.ts";
 import { verify } from "../archive/verify.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
@@ -28,13 +29,11 @@ export default class Verify extends DrydockCommand {
   async run(): Promise<{ digest: string; size: number; blobs: number; verified: true }> {
     const { args, flags } = await this.parse(Verify);
     const digestWanted = checkDigestFlag(flags.digest);
-    const bundle = await openBundle(await openSource(args.bundle), digestWanted);
-    try {
-      await verify(bundle, this.reporter);
-    } finally {
-      await bundle.close();
-    }
-    const { digest, size, index } = bundle;
+    const { digest, size, index } = await namingParts(args.bundle, async () => {
+      const bundle = await openBundle(await openSource(args.bundle), digestWanted);
+      await verify(bundle, this.reporter).finally(() => bundle.close());
+      return bundle;
+    });
     this.log(
       `${args.bundle} is whole: ${count(index.blobs.length, "blob")}, ${formatBytes(size)}\ndigest ${digest}`,
     );
