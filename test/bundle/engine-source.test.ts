@@ -29,9 +29,12 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "drydock-engine-"));
   stops.push(() => rm(folder, { recursive: true, force: true }));
   const socket = join(folder, "docker.sock");
+  // In a mount namespace of its own: where mounts are private, it leaves its data mounted over itself.
   const service = await startService(
-    "dockerd",
+    "unshare",
     [
+      "--mount",
+      "dockerd",
       `--data-root=${folder}/data`,
       `--exec-root=${folder}/run`,
       `--host=unix://${socket}`,

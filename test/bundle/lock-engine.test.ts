@@ -27,9 +27,16 @@ before(async () => {
   stops.push(registry.stop);
   await pushNamed(registry.host, "library/registry:2", makeImage({ files: { registry: "none" } }));
   const socket = join(folder, "docker.sock");
-  const settings = [`--data-root=${folder}/data`, `--exec-root=${folder}/run`, `--host=unix://${socket}`];
+  // In a mount namespace of its own: where mounts are private, it leaves its data mounted over itself.
+  const settings = [
+    "--mount",
+    "dockerd",
+    `--data-root=${folder}/data`,
+    `--exec-root=${folder}/run`,
+    `--host=unix://${socket}`,
+  ];
   settings.push(`--pidfile=${folder}/docker.pid`, "--bridge=none", "--iptables=false");
-  const service = await startService("dockerd", settings, { log: join(folder, "dockerd.log") });
+  const service = await startService("unshare", settings, { log: join(folder, "dockerd.log") });
   stops.push(service.stop);
   docker = new Dockerode({ socketPath: socket });
   await waitFor("the engine", service, 60, () =>

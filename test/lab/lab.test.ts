@@ -105,6 +105,8 @@ describe("the site", () => {
     for (const how of ["command", "caller"] as const) {
       const caller = spawn(program, args, { env: site.env, stdio: "ignore" });
       const command = await pidInside(caller.pid);
+      // Before that it is not yet bound to its caller.
+      while ((await readFile(`/proc/${command}/comm`, "utf8")) !== "sleep\n") await sleep(20);
       const ended = once(caller, "exit");
       if (how === "command") process.kill(command, "SIGINT");
       else caller.kill("SIGKILL");
