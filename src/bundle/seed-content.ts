@@ -4,22 +4,40 @@
  * is left out, by the same rule as that of the registry's own garbage collector.
  */
 import type { BundleIndex, BundleRepository } from "../archive/bundle-index.ts";
-import { DrydockError } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { siteName } from "./content.ts";
-import type { SeedManifest, SeedRepository, SeedScan, SeedTree } from "./seed-scan.ts";
+import type { SeedScan } from "./seed-scan.ts";
+import type { SeedManifest, SeedRepository, SeedTree } from "./seed-tree.ts";
 
-export type SeedContent = Pick<SeedScan, "unpackedBytes" | "blobs" | "repositories" | "leftOut" | "names">;
+/** Something without which a registry cannot serve all that the seed should hold. */
+export interface SeedDefect {
+  /** integrity: bytes are not what their name says */
+  kind: "input" | "integrity";
+  /** names repository, tag, revision or blob */
+  what: string;
+  why: string;
+}
+
+export interface SeedContent
+  extends Pick<SeedScan, "unpackedBytes" | "blobs" | "repositories" | "leftOut" | "names"> {
+  /** they stand in leftOut, too */
+  defects: SeedDefect[];
+  /** repository → its revisions that a registry could not serve, and why */
+  unserved: Map<string, ReadonlyMap<Digest, string>>;
+}
 
 type LeftOut = BundleIndex["leftOut"];
 
-/** @throws DrydockError "input" that names repository, tag, revision and blob, where one of them is missing */
 export function seedContent(tree: SeedTree): SeedContent {
   const leftOut: LeftOut = [];
+  const defects = treeDefects(tree);
+  const unserved: SeedContent["unserved"] = new Map();
   const used = new Set<Digest>();
   const repositories: Record<string, BundleRepository> = {};
   for (const [name, repository] of [...tree.repositories].sort(byName)) {
-    const content = new RepositoryReader(tree, name, repository, leftOut).read();
+    const reader = new RepositoryReader(tree, name, repository, { leftOut, defects });
+    const content = reader.read();
+    unserved.set(name, reader.unserved);
     if (content.revisions.length > 0) repositories[name] = content;
     for (const digest of [...content.revisions, ...content.layers]) used.add(digest);
   }
@@ -29,7 +47,30 @@ export function seedContent(tree: SeedTree): SeedContent {
   leaveOrphans(tree, used, leftOut);
   leaveStrays(tree, leftOut);
   const names = namesOf(tree, repositories);
-  return { unpackedBytes: sumOf(blobs.map(({ size }) => size)), blobs, repositories, leftOut, names };
+  return {
+    unpackedBytes: sumOf(blobs.map(({ size }) => size)),
+    blobs,
+    repositories,
+    leftOut: [...defects.map(({ what, why }) => ({ what, why })), ...leftOut],
+    names,
+    defects,
+    unserved,
+  };
+}
+
+function treeDefects({ damaged, badLinks }: SeedTree): SeedDefect[] {
+  return [
+    ...[...damaged].map(([digest, { found }]) => ({
+      kind: "integrity" as const,
+      what: `blob ${digest}`,
+      why: `it has the content of ${found}`,
+    })),
+    ...badLinks.map((what) => ({
+      kind: "input" as const,
+      what,
+      why: "it does not hold the digest that it must",
+    })),
+  ];
 }
 
 /** What an OCI image index lists: each tag's image, with its media type. */
@@ -45,26 +86,38 @@ function namesOf(tree: SeedTree, repositories: SeedContent["repositories"]): See
 }
 
 class RepositoryReader {
+  /** the revisions that a registry cannot serve, and why */
+  readonly unserved = new Map<Digest, string>();
   readonly #tree: SeedTree;
   readonly #name: string;
   readonly #repository: SeedRepository;
   readonly #leftOut: LeftOut;
+  readonly #defects: SeedDefect[];
   /** the revisions that a registry can serve */
   readonly #kept = new Map<Digest, SeedManifest>();
+  /** those of `unserved` that it should */
+  readonly #broken = new Set<Digest>();
 
-  constructor(tree: SeedTree, name: string, repository: SeedRepository, leftOut: LeftOut) {
+  constructor(
+    tree: SeedTree,
+    name: string,
+    repository: SeedRepository,
+    notes: { leftOut: LeftOut; defects: SeedDefect[] },
+  ) {
     this.#tree = tree;
     this.#name = name;
     this.#repository = repository;
-    this.#leftOut = leftOut;
+    this.#leftOut = notes.leftOut;
+    this.#defects = notes.defects;
   }
 
   read(): BundleRepository {
     const { revisions, tags } = this.#repository;
     for (const revision of revisions) this.#readRevision(revision);
+    while (this.#breakEmptyIndexes());
     const layers = new Set<Digest>();
     for (const [revision, manifest] of this.#kept) {
-      for (const blob of manifest.blobs) if (this.#has(revision, blob)) layers.add(blob.digest);
+      for (const { digest } of manifest.blobs) if (this.#tree.blobs.has(digest)) layers.add(digest);
       this.#noteMissingChildren(revision, manifest);
     }
     const kept = [...tags].filter(([tag, revision]) => this.#keepsTag(tag, revision)).sort(byName);
@@ -77,50 +130,75 @@ class RepositoryReader {
 
   #readRevision(revision: Digest): void {
     if (!this.#tree.blobs.has(revision)) {
-      throw this.#missing(revision, `its blob ${revision} is not in the seed`);
+      this.#break(revision, `its ${this.#lacks(revision)}`);
+      return;
     }
     const manifest = this.#tree.manifests.get(revision) ?? { unusable: "it is no image manifest" };
-    if (!("unusable" in manifest)) {
+    if ("unusable" in manifest) {
+      const why = `${manifest.unusable}: a registry could not serve it, nor collect its garbage with it`;
+      this.unserved.set(revision, why);
+      this.#leftOut.push({ what: this.#nameOf(revision), why });
+      return;
+    }
+    // A foreign layer may be missing: whoever pulls it asks its URL.
+    const missing = manifest.blobs.filter((blob) => !blob.foreign && !this.#tree.blobs.has(blob.digest));
+    const [first, ...more] = new Set(missing.map(({ digest }) => digest));
+    if (first === undefined) {
       this.#kept.set(revision, manifest);
       return;
     }
-    const why = `${manifest.unusable}: a registry could not serve it, nor collect its garbage with it`;
-    this.#leftOut.push({ what: this.#nameOf(revision), why });
+    const others = more.length === 0 ? "" : ` (and ${more.length} more)`;
+    this.#break(revision, `${this.#lacks(first, ", which it needs,")}${others}`);
   }
 
-  /** Whether the blob is there. A foreign layer may be missing: whoever pulls it asks its URL. */
-  #has(revision: Digest, blob: { digest: Digest; foreign: boolean }): boolean {
-    if (this.#tree.blobs.has(blob.digest)) return true;
-    if (blob.foreign) return false;
-    throw this.#missing(revision, `blob ${blob.digest}, which it needs, is not in the seed`);
+  /** "blob sha256:… is not in the seed" */
+  #lacks(blob: Digest, relation = ""): string {
+    const state = this.#tree.damaged.has(blob) ? "is damaged in the seed" : "is not in the seed";
+    return `blob ${blob}${relation} ${state}`;
+  }
+
+  /** An index none of whose images is left because they are broken. @returns whether there was one */
+  #breakEmptyIndexes(): boolean {
+    const empty = [...this.#kept].filter(
+      ([, { children }]) =>
+        children.some(({ digest }) => this.#broken.has(digest)) &&
+        !children.some(({ digest }) => this.#kept.has(digest)),
+    );
+    for (const [index] of empty) {
+      this.#kept.delete(index);
+      this.#break(index, "none of the images that it names is whole in the seed");
+    }
+    return empty.length > 0;
+  }
+
+  #break(revision: Digest, why: string): void {
+    this.#broken.add(revision);
+    this.unserved.set(revision, why);
+    this.#defects.push({ kind: "input", what: this.#nameOf(revision), why });
   }
 
   /** An index for more platforms than were copied is common. */
   #noteMissingChildren(revision: Digest, manifest: SeedManifest): void {
     const missing = manifest.children.filter((child) => !this.#kept.has(child.digest));
-    if (missing.length === 0) return;
-    const names = missing.map(
-      ({ platform, digest }) => `${platform ?? "no platform"} (${shortDigest(digest)})`,
-    );
-    const what = `${names.join(", ")} of ${this.#nameOf(revision)}`;
-    this.#leftOut.push({ what, why: "the index names it, but the seed does not hold it" });
+    const note = (children: SeedManifest["children"], why: string) => {
+      if (children.length === 0) return;
+      const names = children.map(
+        ({ platform, digest }) => `${platform ?? "no platform"} (${shortDigest(digest)})`,
+      );
+      this.#leftOut.push({ what: `${names.join(", ")} of ${this.#nameOf(revision)}`, why });
+    };
+    const absent = missing.filter(({ digest }) => !this.#broken.has(digest));
+    note(absent, "the index names it, but the seed does not hold it");
+    const broken = missing.filter(({ digest }) => this.#broken.has(digest));
+    note(broken, "the index names it, but it is not whole in the seed");
   }
 
   #keepsTag(tag: string, revision: Digest): boolean {
     if (this.#kept.has(revision)) return true;
     if (this.#repository.revisions.has(revision)) return false;
-    throw this.#missing(
-      revision,
-      `tag ${JSON.stringify(tag)} names it, but the repository has no such revision`,
-    );
-  }
-
-  #missing(revision: Digest, what: string): DrydockError {
-    return new DrydockError(
-      "input",
-      `read seed ${JSON.stringify(this.#tree.where)}: ${this.#nameOf(revision)}: ${what}`,
-      { hint: "The storage that it was made of is not whole, or was being written to. Pack it again." },
-    );
+    const why = `tag ${JSON.stringify(tag)} names it, but the repository has no such revision`;
+    this.#defects.push({ kind: "input", what: this.#nameOf(revision), why });
+    return false;
   }
 
   /** `library/alpine@sha256:… (tag 3.20, latest)`; tags of an index above it count too. */
@@ -150,7 +228,7 @@ function leaveOrphans(tree: SeedTree, used: Set<Digest>, leftOut: LeftOut): void
   }
   // The registry's garbage collector removes blobs, but not the layer links to them.
   const stale = [...tree.repositories.values()].flatMap(({ layers }) =>
-    [...layers].filter((digest) => !tree.blobs.has(digest)),
+    [...layers].filter((digest) => !tree.blobs.has(digest) && !tree.damaged.has(digest)),
   );
   if (stale.length > 0) {
     leftOut.push({

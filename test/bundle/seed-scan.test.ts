@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { scanSeed } from "../../src/bundle/seed-scan.ts";
+import { type ScanOptions, scanSeed } from "../../src/bundle/seed-scan.ts";
 import { DrydockError, type ErrorKind } from "../../src/errors.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import {
@@ -55,9 +55,9 @@ async function* chunked(bytes: Buffer, size = 10_000): AsyncGenerator<Uint8Array
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-function scan(tree: StorageTree, options: { compression?: Compression; sha256?: string } = {}) {
-  const bytes = compress(tarOf(entriesOf(tree)), options.compression ?? "none");
-  return scanSeed(chunked(bytes), "seed.tar", undefined, { sha256: options.sha256 });
+function scan(tree: StorageTree, options: ScanOptions & { compression?: Compression } = {}) {
+  const { compression = "none", ...others } = options;
+  return scanSeed(chunked(compress(tarOf(entriesOf(tree)), compression)), "seed.tar", undefined, others);
 }
 
 async function refused(work: Promise<unknown>, kind: ErrorKind, ...texts: string[]): Promise<DrydockError> {
@@ -285,6 +285,15 @@ describe("a seed that is not whole", () => {
     });
   }
 
+  test("several defects: the first is named, the others are counted", async () => {
+    const tree = edited((tree) => {
+      tree.set(blobPath(appLayer), Buffer.from("something else"));
+      tree.delete(revisionLinkPath("other", docker.digest));
+    });
+    const error = await refused(scan(tree), "integrity", appLayer, "; and 2 more defects");
+    assert.match(error.hint ?? "", /--allow-incomplete/);
+  });
+
   test("an image manifest that is JSON but broken is left out", async () => {
     const tree = edited((tree) => {
       const mediaType = "application/vnd.oci.image.manifest.v1+json";
@@ -302,6 +311,81 @@ describe("a seed that is not whole", () => {
       "no registry storage",
     );
     assert.match(error.hint ?? "", /docker\/registry\/v2/);
+  });
+});
+
+describe("what is whole of a damaged seed", () => {
+  const salvaged = (edit: (tree: StorageTree) => void) => scan(edited(edit), { allowIncomplete: true });
+
+  test("an image whose layer is missing is left out with its tags; others keep what they share with it", async () => {
+    const { repositories, leftOut, blobs } = await salvaged((tree) => {
+      tree.delete(blobPath(docker.blobs[1]?.digest as Digest));
+    });
+    assert.deepEqual(Object.keys(repositories), ["chart", "team/app"]);
+    assert.deepEqual(repositories["team/app"]?.tags, { "1": index.digest });
+    assert.deepEqual(repositories["team/app"]?.revisions, [index.digest, app.digest, arm.digest].sort());
+    assert.ok(!blobs.some(({ digest }) => digest === docker.digest));
+    const named = leftOut.map(({ what }) => what);
+    assert.ok(named.includes(`other@${docker.digest} (tag latest)`));
+    assert.ok(named.includes(`team/app@${docker.digest} (tag docker)`));
+    assert.match(leftOut[0]?.why ?? "", new RegExp(`${docker.blobs[1]?.digest}, which it needs, is not in`));
+  });
+
+  test("a blob with other content counts as missing, and is named with what it holds", async () => {
+    const { repositories, leftOut, blobs } = await salvaged((tree) => {
+      tree.set(blobPath(appLayer), Buffer.from("something else"));
+    });
+    assert.deepEqual(repositories["team/app"]?.revisions, [index.digest, arm.digest, docker.digest].sort());
+    assert.equal(repositories["team/app"]?.tags["1"], index.digest);
+    assert.ok(!blobs.some(({ digest }) => digest === appLayer || digest === app.digest));
+    assert.deepEqual(leftOut.slice(0, 2), [
+      { what: `blob ${appLayer}`, why: `it has the content of ${digestOf("something else")}` },
+      {
+        what: `team/app@${app.digest} (tag 1)`,
+        why: `blob ${appLayer}, which it needs, is damaged in the seed`,
+      },
+    ]);
+    assert.match(leftOut[2]?.what ?? "", /^linux\/amd64 \([0-9a-f]{12}\) of team\/app@/);
+  });
+
+  test("an index none of whose images is whole is left out too", async () => {
+    const { repositories } = await salvaged((tree) => {
+      for (const { blobs } of [app, arm]) tree.delete(blobPath(blobs[0]?.digest as Digest));
+    });
+    assert.deepEqual(repositories["team/app"], {
+      tags: { docker: docker.digest },
+      revisions: [docker.digest],
+      layers: digestsOf(docker),
+    });
+  });
+
+  test("an image manifest that is missing, a tag to nothing, and links that are damaged", async () => {
+    const { repositories, leftOut } = await salvaged((tree) => {
+      tree.delete(blobPath(artifact.digest));
+      tree.delete(revisionLinkPath("other", docker.digest));
+      tree.set(tagCurrentLinkPath("team/app", "docker"), Buffer.alloc(0));
+      tree.set(layerLinkPath("team/app", appLayer), Buffer.from("x"));
+    });
+    assert.deepEqual(Object.keys(repositories), ["team/app"]);
+    assert.deepEqual(repositories["team/app"]?.tags, { "1": index.digest });
+    assert.deepEqual(
+      new Set(repositories["team/app"]?.revisions),
+      new Set([index.digest, app.digest, arm.digest, docker.digest]),
+    );
+    const text = leftOut.map(({ what, why }) => `${what}: ${why}`).join("\n");
+    for (const named of [
+      `chart@${artifact.digest} (tag 1): its blob ${artifact.digest} is not in the seed`,
+      `other@${docker.digest} (tag latest): tag "latest" names it, but`,
+      'the tag-current link of tag "docker" in repository "team/app": it does not hold',
+      `the layer link ${appLayer} in repository "team/app": it does not hold`,
+    ])
+      assert.ok(text.includes(named), `no ${named} in:\n${text}`);
+  });
+
+  test("a tarball that is cut stays an error: nobody knows what is missing", async () => {
+    const bytes = tarOf(entriesOf(pristine)).subarray(0, -3000);
+    const cut = scanSeed(chunked(bytes), "seed.tar", undefined, { allowIncomplete: true });
+    await refused(cut, "integrity", "truncated");
   });
 });
 
