@@ -4,6 +4,7 @@
  * a single header, size, padding byte or digest is refused with what deviates.
  */
 import { createHash } from "node:crypto";
+import { alignedBuffers } from "../direct.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BundleBlob } from "./bundle-index.ts";
@@ -62,6 +63,14 @@ export interface BlobPass {
   wants: (blob: BundleBlob) => boolean;
   use: (blob: ReadBlob) => Promise<void>;
   concurrency?: number;
+}
+
+/** What one reader of blobs uses again and again. */
+interface Reading {
+  /** two, of chunkSize: one is filled while the other is used */
+  buffers: Buffer[];
+  /** why the pass has to stop, if it has */
+  failure: () => unknown;
 }
 
 interface Archive extends Pick<Top, "index" | "mtime"> {
@@ -124,15 +133,15 @@ async function forEachBlob(
   // The workers share one iterator: each takes the next blob, so reading stays in the archive's order.
   const remaining = slots.entries().drop(first);
   const work = async () => {
+    const reading: Reading = { buffers: alignedBuffers(2, chunkSize), failure: () => failures[0] };
     for (const [number, slot] of remaining) {
       const blob = index.blobs[number];
       if (!blob) throw new Error("a slot without a blob");
       await checkHeader(archive, slot);
       if (failures.length > 0) return;
       if (!wants(blob)) continue;
-      const failure = () => failures[0];
-      const read = () => readSlot(archive, slot, failure);
-      await use({ ...blob, read, readUnchecked: () => readUnchecked(archive, slot, failure) });
+      const read = () => readSlot(archive, slot, reading);
+      await use({ ...blob, read, readUnchecked: () => readUnchecked(archive, slot, reading) });
     }
   };
   const workers = Array.from({ length: source.sequential ? 1 : concurrency }, () =>
@@ -166,13 +175,9 @@ function unexpected({ slots }: Archive, wanted: Slot, header: Buffer): string {
 }
 
 /** The blob's bytes; its end is only reported when its digest is right. */
-async function* readSlot(
-  archive: Archive,
-  slot: Slot,
-  failure?: () => unknown,
-): AsyncGenerator<Buffer, void, void> {
+async function* readSlot(archive: Archive, slot: Slot, reading: Reading): AsyncGenerator<Buffer, void, void> {
   const hash = createHash("sha256");
-  for await (const chunk of readUnchecked(archive, slot, failure)) {
+  for await (const chunk of readUnchecked(archive, slot, reading)) {
     hash.update(chunk);
     yield chunk;
   }
@@ -190,36 +195,41 @@ async function* readSlot(
 async function* readUnchecked(
   archive: Archive,
   slot: Slot,
-  failure?: () => unknown,
+  reading: Reading,
 ): AsyncGenerator<Buffer, void, void> {
   const { source } = archive;
   const length = slot.size + paddingOf(slot.size);
-  const buffers = [0, chunkSize].map((at) =>
-    Buffer.allocUnsafe(Math.min(chunkSize, Math.max(0, length - at))),
-  );
   const start = (at: number) => {
-    const bytes = (buffers[(at / chunkSize) % 2] as Buffer).subarray(0, Math.min(chunkSize, length - at));
+    const bytes = (reading.buffers[(at / chunkSize) % 2] as Buffer).subarray(
+      0,
+      Math.min(chunkSize, length - at),
+    );
     const read = source.readAt(slot.bodyAt + at, bytes).then((got) => ({ got, bytes }));
     // Its error is thrown where it is awaited; should the consumer stop before that, nobody waits for it.
     read.catch(() => {});
     return read;
   };
   let next = length > 0 ? start(0) : undefined;
-  for (let at = 0; next; at += chunkSize) {
-    const { got, bytes } = await next;
-    if (failure?.()) throw failure();
-    if (got < bytes.length)
-      throw truncated(source, `at byte ${slot.bodyAt + at + got}, inside blob ${nameOf(archive, slot)}`);
-    next = at + chunkSize < length ? start(at + chunkSize) : undefined;
-    const body = bytes.subarray(0, Math.max(0, slot.size - at));
-    if (!allZero(bytes.subarray(body.length)))
-      throw deviates(
-        source,
-        slot.bodyAt + slot.size,
-        `zeros after blob ${nameOf(archive, slot)}`,
-        "something else",
-      );
-    if (body.length > 0) yield body;
+  try {
+    for (let at = 0; next; at += chunkSize) {
+      const { got, bytes } = await next;
+      if (reading.failure()) throw reading.failure();
+      if (got < bytes.length)
+        throw truncated(source, `at byte ${slot.bodyAt + at + got}, inside blob ${nameOf(archive, slot)}`);
+      next = at + chunkSize < length ? start(at + chunkSize) : undefined;
+      const body = bytes.subarray(0, Math.max(0, slot.size - at));
+      if (!allZero(bytes.subarray(body.length)))
+        throw deviates(
+          source,
+          slot.bodyAt + slot.size,
+          `zeros after blob ${nameOf(archive, slot)}`,
+          "something else",
+        );
+      if (body.length > 0) yield body;
+    }
+  } finally {
+    // The buffers serve the next blob: nothing may still be read into them.
+    await next?.catch(() => {});
   }
 }
 
@@ -255,7 +265,8 @@ async function* readOne(archive: Archive, digest: Digest): AsyncGenerator<Buffer
   const slot = archive.slots.find((each) => each.digest === digest);
   if (!slot) throw new DrydockError("integrity", `read blob ${digest}: it is not in the bundle`);
   await checkHeader(archive, slot);
-  yield* readSlot(archive, slot);
+  const buffers = [0, 1].map(() => Buffer.allocUnsafe(Math.min(chunkSize, slot.size + paddingOf(slot.size))));
+  yield* readSlot(archive, slot, { buffers, failure: () => undefined });
 }
 
 async function readWhole(archive: Archive, digest: Digest): Promise<Buffer> {

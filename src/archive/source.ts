@@ -7,7 +7,11 @@ import { read } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { isAligned, openDirect } from "../direct.ts";
 import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
+
+/** What direct reading aligns to here: an archive is made of such blocks, and most disks are. */
+const blockSize = 512;
 
 export interface ByteSource {
   /** as the user named it, for errors */
@@ -42,7 +46,13 @@ export async function openFile(path: string): Promise<ByteSource> {
       hint: isFolder ? "Name the bundle's file in it." : "To read from a pipe, give - as the bundle.",
     });
   }
+  const direct = await openDirect(path, "read");
   const readAt = async (position: number, buffer: Buffer) => {
+    if (direct && isAligned(buffer) && position % blockSize === 0 && buffer.length % blockSize === 0) {
+      const got = await direct.read(buffer, 0, buffer.length, position).catch(() => undefined);
+      if (got?.bytesRead === buffer.length) return got.bytesRead;
+      // Another alignment is wanted here, or the bytes are not to be had: the ordinary way will say.
+    }
     try {
       return await fill(buffer, async (offset) => {
         const result = await handle.read(buffer, offset, buffer.length - offset, position + offset);
@@ -58,7 +68,11 @@ export async function openFile(path: string): Promise<ByteSource> {
       );
     }
   };
-  return { name: path, sequential: false, size: stat.size, readAt, close: () => handle.close() };
+  const close = async () => {
+    await direct?.close();
+    await handle.close();
+  };
+  return { name: path, sequential: false, size: stat.size, readAt, close };
 }
 
 const readDescriptor = promisify(read);

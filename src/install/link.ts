@@ -15,7 +15,8 @@ import { cannotWrite, makeFolderUnsynced, syncFolders, writeDurably } from "../s
 import type { SiteLayout } from "../site/layout.ts";
 import type { Tags } from "../site/record.ts";
 
-const parallel = 8;
+/** As many as the thread pool takes: one commit of the journal then serves several. */
+const parallel = 16;
 
 /** What the bundle's tags name at the site now. A tag that is not there is absent. */
 export async function readTags(index: BundleIndex, layout: SiteLayout): Promise<Tags> {

@@ -14,6 +14,7 @@ import pLimit from "p-limit";
 import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
 import { countInodes, storedBlobs } from "../archive/contents.ts";
 import type { Bundle } from "../archive/reader.ts";
+import { directUnit, isAligned, openDirect } from "../direct.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, hexOf } from "../oci/digest.ts";
 import { blobPath } from "../oci/storage.ts";
@@ -28,6 +29,8 @@ import type { SpaceNeeded } from "./preflight-site.ts";
 /** Four readers and eight fsyncs were the fastest of those measured; the thread pool must have 16. */
 const readers = 4;
 const syncs = 8;
+/** Smaller blobs are not worth the second opening that direct I/O takes. */
+const directFrom = 64 * 1024;
 
 /** A blob's size in bytes, and the paths where it is missing. */
 interface Missing {
@@ -229,16 +232,20 @@ class BlobPlacer {
     this.#begun.add(digest);
     const temporary = join(this.#incoming, hexOf(digest));
     const file = await onDisk(temporary, () => open(temporary, "wx", 0o644));
+    const direct = wanted.size >= directFrom ? await openDirect(temporary, "write") : undefined;
     try {
       let at = 0;
       for await (const chunk of source) {
-        await onDisk(temporary, () => writeAt(file, chunk, at));
+        const done = direct && at % directUnit === 0 ? await writeDirectly(direct, chunk, at) : 0;
+        await onDisk(temporary, () => writeAt(file, chunk.subarray(done), at + done));
         at += chunk.length;
         this.#step.advance(chunk.length);
       }
     } catch (error) {
       await file.close();
       throw error;
+    } finally {
+      await direct?.close();
     }
     await this.#queue(() => this.#name(file, temporary, wanted));
   }
@@ -289,6 +296,15 @@ class BlobPlacer {
       this.#step.advance(size);
     }
   }
+}
+
+/** @returns how many of the bytes are written: all whole pages, or none where that is not to be had */
+async function writeDirectly(file: FileHandle, chunk: Uint8Array, position: number): Promise<number> {
+  const whole = chunk.length - (chunk.length % directUnit);
+  if (whole === 0 || !isAligned(chunk)) return 0;
+  const written = await file.write(chunk, 0, whole, position).catch(() => ({ bytesWritten: 0 }));
+  // What was cut short is written again in the ordinary way, which says what is wrong.
+  return written.bytesWritten === whole ? whole : 0;
 }
 
 async function writeAt(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
