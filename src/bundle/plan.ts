@@ -2,11 +2,11 @@
  * The plan of a bundle: every source of content is asked what it has, before the first byte of the archive
  * is written.
  */
+import { dirname } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import pLimit, { type LimitFunction } from "p-limit";
 import type { Bundle } from "../archive/reader.ts";
 import { defaultKeyStore } from "../certificates/custody.ts";
-import { connectEngine } from "../engine/engine.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference } from "../oci/reference.ts";
@@ -33,8 +33,8 @@ const mostResolutions = 8;
 export interface Sources {
   manifest: Manifest;
   client: RegistryClient;
-  /** for what has to be saved before it can be planned */
-  spoolFolder: string;
+  /** the archive's path: what has to be saved before it can be planned is saved beside it */
+  output: string;
   /** gets each source as soon as it is planned, so that it is disposed of */
   contents: Content[];
   locking: Locking;
@@ -42,6 +42,8 @@ export interface Sources {
   reusable: readonly Bundle[];
   /** downloads at the same time, over all registries */
   parallel: number;
+  /** take what is whole of damaged seeds */
+  allowIncomplete: boolean;
 }
 
 /** What plan() needs of a bundle's options. */
@@ -102,7 +104,7 @@ export async function keepLock(
 
 /** The registry's own image and those of upstream registries. */
 export async function planImages(
-  { manifest, client, contents, parallel }: Omit<Sources, "spoolFolder" | "reusable">,
+  { manifest, client, contents, parallel }: Omit<Sources, "output" | "reusable" | "allowIncomplete">,
   pins: Pins,
   reporter: Reporter,
 ): Promise<{ registry: PlannedRegistry } & Pick<Lock, "images" | "referrers">> {
@@ -161,13 +163,14 @@ async function resolveAll(
 
 /** @returns the images' ids, where they are pinned or to be locked */
 async function planEngineImages(
-  { manifest, spoolFolder, contents, locking }: Sources,
+  { manifest, output, contents, locking }: Sources,
   pins: Pins,
   reporter: Reporter,
 ): Promise<Lock["engine"]> {
   const ids: Lock["engine"] = {};
   for (const { source, from, site, platforms } of manifest.images) {
     if (from !== "engine") continue;
+    const { connectEngine } = await import("../engine/engine.ts");
     const { docker } = connectEngine();
     const name = engineName(source);
     // Saved by its id, the image is the one that is locked, whatever happens to its name meanwhile.
@@ -175,22 +178,22 @@ async function planEngineImages(
     if (id !== undefined) ids[name] = id;
     const [platform] = platforms === "all" ? [] : platforms;
     const request = { source, name, ...site, ...(platform && { platform }), ...(id && { id }) };
-    const image = () => planEngineImage(request, docker, spoolFolder);
+    const image = () => planEngineImage(request, docker, dirname(output));
     contents.push(await runStep(reporter, `read ${source}`, image));
   }
   return ids;
 }
 
 async function planSeeds(
-  { manifest, spoolFolder, contents, reusable }: Sources,
+  { manifest, output, contents, reusable, allowIncomplete }: Sources,
   pins: Pins,
   reporter: Reporter,
 ): Promise<Lock["seeds"]> {
   const found: Lock["seeds"] = {};
   for (const seed of manifest.seeds) {
-    const source = "url" in seed ? seed.url : seed.file;
-    const request = { ...seed, source, sha256: pins.seed(seed) };
-    const options = { spoolFolder, reporter };
+    const request =
+      "url" in seed ? { ...seed, source: seed.url } : { ...seed, source: seed.file, sha256: pins.seed(seed) };
+    const options = { output, allowIncomplete, reporter };
     const content = reusedSeed(request, reusable, options) ?? (await planSeed(request, options));
     contents.push(content);
     if (content.seed !== undefined) found[seedName(manifest, seed)] = content.seed.sha256;

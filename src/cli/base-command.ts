@@ -1,5 +1,6 @@
 /**
- * What every command has: --json, a reporter, and exit codes in its help.
+ * What every command has: --json, a reporter, and exit codes in its help. A command imports the work that
+ * it does only when it does it: loading all of it takes longer than most that go wrong.
  */
 import { Command } from "@oclif/core";
 import type { ErrorKind } from "../errors.ts";

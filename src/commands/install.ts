@@ -7,11 +7,9 @@ import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
-import { type InstallResult, install } from "../install/install.ts";
+import type { InstallResult } from "../install/install.ts";
 import { siteLayout } from "../site/layout.ts";
 import type { ClientResult } from "../trust/client.ts";
-import { checkRepoHosts, readInventory } from "../trust/inventory.ts";
-import { trust } from "../trust/trust.ts";
 
 type Result = Omit<InstallResult, "index"> & {
   name: string;
@@ -59,8 +57,10 @@ export default class Install extends DrydockCommand {
   async run(): Promise<Result> {
     const { args, flags } = await this.parse(Install);
     const digest = checkDigestFlag(flags.digest);
+    const { checkRepoHosts, readInventory } = await import("../trust/inventory.ts");
     const clients = flags.clients === undefined ? undefined : await readInventory(flags.clients);
     const file = flags["passphrase-file"];
+    const { install } = await import("../install/install.ts");
     const result = await install(
       {
         bundle: args.bundle,
@@ -84,6 +84,7 @@ export default class Install extends DrydockCommand {
     }
     const ca = await readFile(siteLayout(result.site).caCertificate, "utf8");
     const options = { ...clientOptions(flags), ca, addresses, port: index.registry.port };
+    const { trust } = await import("../trust/trust.ts");
     const hosts = await trust(clients, options, this.reporter);
     this.log(`\n${clientReport(hosts)}`);
     process.exitCode = exitCodeOf(hosts);

@@ -4,8 +4,6 @@ import { DrydockCommand } from "../cli/base-command.ts";
 import { clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
 import { readServing } from "../site/serving.ts";
 import type { ClientResult } from "../trust/client.ts";
-import { readInventory } from "../trust/inventory.ts";
-import { trust } from "../trust/trust.ts";
 
 export default class Trust extends DrydockCommand {
   static override summary = "Make clients trust the registry's CA, over SSH (isolated side).";
@@ -30,8 +28,10 @@ export default class Trust extends DrydockCommand {
 
   async run(): Promise<{ hosts: ClientResult[] }> {
     const { flags } = await this.parse(Trust);
+    const { readInventory } = await import("../trust/inventory.ts");
     const clients = await readInventory(flags.clients);
     const serving = await readServing(flags.site);
+    const { trust } = await import("../trust/trust.ts");
     const hosts = await trust(clients, { ...clientOptions(flags), ...serving }, this.reporter);
     this.log(clientReport(hosts));
     process.exitCode = exitCodeOf(hosts);
