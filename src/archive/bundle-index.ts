@@ -47,6 +47,8 @@ export interface BundleSeed {
   repositories: Record<string, BundleRepository>;
   /** what it held that is left out, with the reason */
   leftOut: LeftOut[];
+  /** Its storage tree was damaged, and leftOut names what was not whole. */
+  incomplete?: true;
   /** Present when it is carried packed, as the blob of this digest (its sha256): how to read it. */
   packed?: {
     compression: "none" | "gzip" | "zstd";

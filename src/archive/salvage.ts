@@ -5,6 +5,7 @@
 import { rename, rm } from "node:fs/promises";
 import { DrydockError } from "../errors.ts";
 import { type Journal, type JournalEntry, journalOf, readJournal } from "./journal.ts";
+import { removeKeptSeeds } from "./kept-seeds.ts";
 import { hasPartials, Output, removePartials, renamePartials, reopenParts } from "./output.ts";
 import type { ArchiveWriter } from "./writer.ts";
 
@@ -38,10 +39,11 @@ export async function findEarlier(path: string): Promise<Journal | undefined> {
   return undefined;
 }
 
-/** Removes what earlier tries left, set aside or not. */
+/** Removes what earlier tries left, set aside or not, and the seeds that they saved. */
 export async function discardAll(path: string): Promise<void> {
   await discard(path);
   await discard(asideOf(path));
+  await removeKeptSeeds(path);
 }
 
 async function discard(path: string): Promise<void> {

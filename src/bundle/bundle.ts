@@ -2,8 +2,9 @@
  * `drydock bundle`: the connected side's pipeline. Everything is planned before the first byte of the
  * archive is written; then each source fills its slots, and the archive gets its name.
  */
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { removeKeptSeeds } from "../archive/kept-seeds.ts";
 import { takeLock } from "../lock.ts";
 import type { Reporter } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
@@ -34,6 +35,8 @@ export interface BundleOptions extends ConnectOptions, SealOptions {
   locking?: Locking;
   /** downloads at the same time, over all registries; 8 if left out */
   parallel?: number;
+  /** take what is whole of damaged seeds, instead of refusing them */
+  allowIncomplete?: boolean;
 }
 
 export interface BundleResult {
@@ -79,7 +82,7 @@ async function build(
   options: BundleOptions,
   reporter: Reporter,
 ): Promise<BundleResult> {
-  const { locking = "none", parallel = defaultParallel } = options;
+  const { locking = "none", parallel = defaultParallel, allowIncomplete = false } = options;
   const earlier = await earlierTry(output, options, reporter);
   // A build that goes on is the same build: it has the time of its first try.
   const created = createdTime(earlier && new Date(earlier.created));
@@ -87,12 +90,13 @@ async function build(
   const client = await connectRegistries(options, manifest, reporter);
   const contents: Content[] = [];
   try {
-    const sources = { manifest, client, spoolFolder: dirname(output), contents, locking, reusable, parallel };
+    const sources = { manifest, client, output, contents, locking, reusable, parallel, allowIncomplete };
     const { certificates, registry, lock } = await plan(sources, options, reporter);
     const { names, ...parts } = mergeContents(contents);
     const index = makeIndex(manifest, created, certificates.certificates, registry, parts);
     const archive = { index, readme: readmeOf(index), images: names };
     const { digest, size } = await seal(output, archive, contents, { earlier, reusable }, options, reporter);
+    await removeKeptSeeds(output);
     const { code, made } = certificates;
     return {
       path: output,

@@ -1,16 +1,22 @@
-/** Reads a URL of the user's: http and https, redirects, no secret of the URL in any text. */
+/** Reads a URL of the user's: http and https, redirects, from any byte on, no secret of the URL in any text. */
 import { DrydockError } from "../errors.ts";
-import { brokenOff, type HttpResponse, RegistryTransport } from "../oci/registry-transport.ts";
-import { ResumedBody } from "../oci/resumed-body.ts";
+import { brokenOff, discard, type HttpResponse, RegistryTransport } from "../oci/registry-transport.ts";
+import { contentRange, ResumedBody } from "../oci/resumed-body.ts";
 import type { Attempts } from "../oci/retry.ts";
 
 export interface Download {
-  /** in bytes, if the server says it */
+  /** of the whole, in bytes, if the server says it */
   size: number | undefined;
-  /** once */
+  /** from the byte that was wanted on; once */
   body: AsyncIterable<Uint8Array>;
   /** Ends the connection; called however the reading ends. */
   close(): Promise<void>;
+}
+
+interface Answer {
+  /** where the redirects ended */
+  url: URL;
+  response: HttpResponse;
 }
 
 const mostRedirects = 5;
@@ -22,30 +28,64 @@ export function publicUrl(text: string): string {
 }
 
 /**
- * @param what names what is read, in errors
+ * @param what names what is read, in errors @param from the first byte that is wanted
  * @throws DrydockError "input" if it is no URL that can be read, "upstream" if the server does not give it;
  *   `body` throws the latter too, if the connection ends before
  */
-export async function openDownload(text: string, what: string): Promise<Download> {
+export async function openDownload(text: string, what: string, from = 0): Promise<Download> {
   const transport = new RegistryTransport({ plainHttp: new Set() });
+  const close = () => transport.close();
   try {
-    const { url, response } = await follow(transport, parseUrl(text), what);
-    const size = Number(response.headers["content-length"]);
-    const close = () => transport.close();
-    if (!Number.isSafeInteger(size)) {
-      return { size: undefined, body: chunksOf(response, url, what), close };
-    }
-    const body = new ResumedBody(transport, {
-      open: (headers, attempts) => follow(transport, parseUrl(text), what, { headers, attempts }),
-      failure: async (answer) => badStatus(answer, what),
+    const { url, response } = await openAt(transport, parseUrl(text), what, from);
+    const size = sizeOf(response);
+    if (size === undefined) return { size, body: without(from, chunksOf(response, url, what)), close };
+    // No more than what is there already: whoever has that sees that it is something else.
+    if (size <= from) return { size, body: nothing(), close };
+    const source = {
+      open: (headers: Record<string, string>, attempts: Attempts) =>
+        follow(transport, parseUrl(text), what, { headers, attempts }),
+      failure: async (answer: Answer) => badStatus(answer, what),
       size,
       what,
-    });
+    };
+    const body = new ResumedBody(transport, source, from);
     body.begin(response, url);
     return { size, body: body.chunks(), close };
   } catch (error) {
-    await transport.close();
+    await close();
     throw error;
+  }
+}
+
+/** Asks for what stands from this byte on; the answer may begin there (206), or be the whole (200). */
+async function openAt(transport: RegistryTransport, url: URL, what: string, from: number): Promise<Answer> {
+  if (from === 0) return await follow(transport, url, what);
+  const answer = await follow(transport, url, what, { headers: { range: `bytes=${from}-` } });
+  const { statusCode } = answer.response;
+  const range = contentRange(answer.response);
+  if (statusCode === 200 || (statusCode === 206 && range?.start === from && range.total !== undefined)) {
+    return answer;
+  }
+  discard(answer.response);
+  return await follow(transport, url, what);
+}
+
+/** Of the whole, in bytes, if the answer says it. */
+function sizeOf(response: HttpResponse): number | undefined {
+  if (response.statusCode === 206) return contentRange(response)?.total;
+  const size = Number(response.headers["content-length"]);
+  return Number.isSafeInteger(size) ? size : undefined;
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void> {}
+
+/** What stands behind the first `count` bytes. */
+async function* without(count: number, source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  let skip = count;
+  for await (const chunk of source) {
+    const behind = chunk.subarray(Math.min(skip, chunk.length));
+    skip -= chunk.length - behind.length;
+    if (behind.length > 0) yield behind;
   }
 }
 
@@ -76,7 +116,7 @@ async function follow(
   first: URL,
   what: string,
   ask: { method?: "GET" | "HEAD"; headers?: Record<string, string>; attempts?: Attempts } = {},
-): Promise<{ url: URL; response: HttpResponse }> {
+): Promise<Answer> {
   const authorization = authorizationOf(first);
   let url = first;
   for (let redirects = 0; redirects <= mostRedirects; redirects++) {
@@ -99,7 +139,7 @@ async function follow(
   );
 }
 
-function badStatus({ response, url }: { response: HttpResponse; url: URL }, what: string): DrydockError {
+function badStatus({ response, url }: Answer, what: string): DrydockError {
   const { statusCode, gaveUp = "" } = response;
   return new DrydockError("upstream", `read ${what}: ${gaveUp}${url.host} answers ${statusCode}`, {
     hint: statusHints.get(statusCode),

@@ -4,7 +4,6 @@
  */
 import { resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { connectEngine } from "../engine/engine.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Reporter } from "../reporter.ts";
@@ -28,6 +27,8 @@ export interface DryRunOptions extends ConnectOptions {
   locking?: Locking;
   /** requests at the same time; 8 if left out */
   parallel?: number;
+  /** take what is whole of damaged seeds, instead of refusing them */
+  allowIncomplete?: boolean;
 }
 
 /** Sizes are in bytes, and without what `unknown` lists. */
@@ -90,7 +91,7 @@ export async function dryRun(
     const pins = await pinsOf(sources, reporter);
     const { registry, images, referrers } = await planImages(sources, pins, reporter);
     const engine = await lookAtEngine(manifest.images, pins);
-    const { seeds, unknown, found } = await planSeeds(manifest, pins, contents, reporter);
+    const { seeds, unknown, found } = await planSeeds(sources, pins, options, reporter);
     await planCarriedFiles(sources, reporter);
     const lock = await keepLock(sources, { images, referrers, engine: engine.ids, seeds: found });
     return {
@@ -122,6 +123,7 @@ async function lookAtEngine(all: ManifestImage[], pins: Pins) {
   for (const { source, from, site, platforms } of all) {
     if (from !== "engine") continue;
     const name = engineName(source);
+    const { connectEngine } = await import("../engine/engine.ts");
     ids[name] = await engineImageId(connectEngine().docker, pins.engine(name) ?? name);
     images.push({ source, ...site, platforms: platforms === "all" ? [] : platforms.slice(0, 1) });
   }
@@ -130,7 +132,12 @@ async function lookAtEngine(all: ManifestImage[], pins: Pins) {
 }
 
 /** A seed from a file is scanned as for a build; of one behind a URL the server tells the size alone. */
-async function planSeeds(manifest: Manifest, pins: Pins, contents: Content[], reporter: Reporter) {
+async function planSeeds(
+  { manifest, contents }: { manifest: Manifest; contents: Content[] },
+  pins: Pins,
+  { allowIncomplete = false }: DryRunOptions,
+  reporter: Reporter,
+) {
   const seeds: PlannedSeed[] = [];
   const unknown: DryRun["unknown"] = [];
   const found: Lock["seeds"] = {};
@@ -142,7 +149,7 @@ async function planSeeds(manifest: Manifest, pins: Pins, contents: Content[], re
       unknown.push({ what: planned.source, why });
       found[seedName(manifest, seed)] = seed.sha256;
     } else {
-      const content = await planSeedFile(seed, sha256, reporter);
+      const content = await planSeedFile({ ...seed, sha256 }, allowIncomplete, reporter);
       contents.push(content.content);
       seeds.push(content.planned);
       found[seedName(manifest, seed)] = content.planned.sha256;
@@ -167,12 +174,12 @@ async function lookAtUrl(
 }
 
 async function planSeedFile(
-  seed: Extract<ManifestSeed, { file: string }>,
-  sha256: string | undefined,
+  seed: Omit<Extract<ManifestSeed, { file: string }>, "sha256"> & { sha256: string | undefined },
+  allowIncomplete: boolean,
   reporter: Reporter,
 ): Promise<{ content: Content; planned: PlannedSeed & { sha256: string } }> {
-  // Nothing of a file is spooled.
-  const content = await planSeed({ ...seed, source: seed.file, sha256 }, { spoolFolder: "", reporter });
+  // Nothing of a file is saved.
+  const content = await planSeed({ ...seed, source: seed.file }, { output: "", allowIncomplete, reporter });
   if (content.seed === undefined) throw new Error("a seed's content has no seed");
   const { source, size, packed, sha256: scanned } = content.seed;
   const blobs = packed?.blobs ?? content.blobs;

@@ -192,7 +192,9 @@ async function planSeeds(
   const found: Lock["seeds"] = {};
   for (const seed of manifest.seeds) {
     const request =
-      "url" in seed ? { ...seed, source: seed.url } : { ...seed, source: seed.file, sha256: pins.seed(seed) };
+      "url" in seed
+        ? { ...seed, source: seed.url, sha256: pins.seed(seed) ?? seed.sha256 }
+        : { ...seed, source: seed.file, sha256: pins.seed(seed) };
     const options = { output, allowIncomplete, reporter };
     const content = reusedSeed(request, reusable, options) ?? (await planSeed(request, options));
     contents.push(content);

@@ -3,7 +3,7 @@ import type { BundleSeed } from "../archive/bundle-index.ts";
 import { readImageNames } from "../archive/oci-layout.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { type Content, siteName } from "./content.ts";
-import { planSeed, type SeedRequest } from "./seed-source.ts";
+import { planSeed, type SeedOptions, type SeedRequest } from "./seed-source.ts";
 
 /**
  * The seed's content out of an earlier bundle's index, if one of them holds it in the way that is wanted.
@@ -13,11 +13,12 @@ import { planSeed, type SeedRequest } from "./seed-source.ts";
 export function reusedSeed(
   request: SeedRequest,
   reusable: readonly Bundle[],
-  options: Parameters<typeof planSeed>[1],
+  options: SeedOptions,
 ): Content | undefined {
   for (const bundle of reusable) {
     const seed = bundle.index.seeds.find(({ sha256 }) => sha256 === request.sha256);
-    if (!seed || (request.keep ?? wayOf(seed)) !== wayOf(seed)) continue;
+    if (!seed || (seed.incomplete && !options.allowIncomplete)) continue;
+    if ((request.keep ?? wayOf(seed)) !== wayOf(seed)) continue;
     return contentOf(seed, bundle, request, options);
   }
   return undefined;
@@ -27,12 +28,7 @@ function wayOf({ packed }: BundleSeed): "packed" | "unpacked" {
   return packed ? "packed" : "unpacked";
 }
 
-function contentOf(
-  seed: BundleSeed,
-  bundle: Bundle,
-  request: SeedRequest,
-  options: Parameters<typeof planSeed>[1],
-): Content {
+function contentOf(seed: BundleSeed, bundle: Bundle, request: SeedRequest, options: SeedOptions): Content {
   const { blobs } = bundle.index;
   const used = new Set(
     Object.values(seed.repositories).flatMap(({ revisions, layers }) => [...revisions, ...layers]),
@@ -40,7 +36,6 @@ function contentOf(
   const own = seed.packed
     ? [{ digest: `sha256:${seed.sha256}` as const, size: seed.size, role: "seed" as const }]
     : blobs.filter(({ digest }) => used.has(digest)).map((blob) => ({ ...blob, role: "image" as const }));
-  let fresh: Content | undefined;
   return {
     name: request.source,
     blobs: own,
@@ -49,10 +44,9 @@ function contentOf(
     names: seed.packed ? [] : namesOf(seed, bundle),
     async fill(sink) {
       if (!own.some(({ digest }) => sink.wants(digest))) return;
-      fresh = await planSeed({ ...request, keep: wayOf(seed) }, options);
+      const fresh = await planSeed({ ...request, keep: wayOf(seed) }, options);
       await fresh.fill(sink);
     },
-    dispose: async () => fresh?.dispose?.(),
   };
 }
 

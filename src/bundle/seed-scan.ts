@@ -20,6 +20,8 @@ export interface SeedScan {
   blobs: { digest: Digest; size: number }[];
   repositories: Record<string, BundleRepository>;
   leftOut: BundleIndex["leftOut"];
+  /** leftOut also names what a registry should serve of it */
+  incomplete: boolean;
   /** what each tag names */
   names: ImageName[];
 }
@@ -46,7 +48,8 @@ export async function scanSeed(
   const { defects, unserved: _, ...content } = seedContent(tree);
   const [first, ...more] = defects;
   if (first !== undefined && !allowIncomplete) throw damagedSeed(where, first, more.length);
-  return { sha256: tree.sha256, size: tree.size, compression: tree.compression, ...content };
+  const { size, compression } = tree;
+  return { sha256: tree.sha256, size, compression, incomplete: first !== undefined, ...content };
 }
 
 function damagedSeed(where: string, { kind, what, why }: SeedDefect, more: number): DrydockError {

@@ -1,88 +1,101 @@
 /** Seeds as a source of content: from a file or from a URL, carried unpacked or packed. */
-import { randomUUID } from "node:crypto";
 import { createReadStream, type Stats } from "node:fs";
-import { type FileHandle, open, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { rm, stat } from "node:fs/promises";
+import { basename } from "node:path";
+import { keptSeedOf } from "../archive/kept-seeds.ts";
 import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readStorageTarball } from "../oci/storage-tarball.ts";
-import { type Reporter, runStep, type Step } from "../reporter.ts";
-import { temporary } from "../temporary.ts";
+import { type Reporter, runStep } from "../reporter.ts";
 import type { BlobSink, Content } from "./content.ts";
-import { openDownload, publicUrl } from "./download.ts";
+import { publicUrl } from "./download.ts";
+import { savedDownload } from "./seed-download.ts";
 import { type SeedScan, scanSeed } from "./seed-scan.ts";
+import { OtherBytes } from "./seed-tree.ts";
 
-/** Exactly one of file and url. */
-export interface SeedRequest {
-  file?: string | undefined;
-  url?: string | undefined;
-  /** what the file's sha256 must be: 64 hexadecimal digits */
-  sha256?: string | undefined;
+export type SeedRequest = (
+  | { file: string; sha256?: string | undefined }
+  | { url: string; sha256: string }
+) & {
   /** how to carry it, if not as its compression suggests */
   keep?: "packed" | "unpacked" | undefined;
   /** as the user wrote it */
   source: string;
+};
+
+export interface SeedOptions {
+  /** the bundle's path: a seed from a URL is saved beside it */
+  output: string;
+  /** take what is whole of a damaged seed */
+  allowIncomplete?: boolean;
+  reporter: Reporter;
 }
 
 /** From here on a packed seed is worth the second unpacking. */
 const packedFrom = 1.5;
 
 /**
- * Scans the seed; one from a URL is saved in the spool folder while it is scanned, and removed by dispose.
+ * Scans the seed; one from a URL is saved beside the bundle while it is scanned, where it stays for the next
+ * try until the bundle is finished (removeKeptSeeds).
  * @throws DrydockError "input", "integrity" (see scanSeed), "upstream" if the URL does not give it, "host" if
  *   this machine cannot read or save it
  */
-export async function planSeed(
-  request: SeedRequest,
-  options: { spoolFolder: string; reporter: Reporter },
+export async function planSeed(request: SeedRequest, options: SeedOptions): Promise<Content> {
+  const content = await ("url" in request ? planUrl(request, options) : planFile(request, options));
+  if (content.seed?.incomplete) {
+    options.reporter.warn(`seed ${content.name} is damaged: what is not whole in it is left out, and named`);
+  }
+  return content;
+}
+
+async function planFile(
+  { file, source, sha256, keep }: Extract<SeedRequest, { file: string }>,
+  { reporter, allowIncomplete }: SeedOptions,
 ): Promise<Content> {
-  const { reporter } = options;
-  if (request.url !== undefined) return planUrl(request.url, request, options);
-  if (request.file === undefined) throw new Error("a seed has neither file nor url");
-  const { file, source } = request;
   const before = await statSeed(file, source);
   const scan = await runStep(
     reporter,
     `scan seed ${source}`,
     (step) => {
       step.total(before.size);
-      return scanSeed(readFile(file, source), source, step, { sha256: request.sha256 });
+      return scanSeed(readFile(file, source), source, step, { sha256, allowIncomplete });
     },
     summary,
   );
-  return contentOf(scan, { file, before, name: source, source: basename(file), keep: request.keep });
+  return contentOf(scan, { file, before, name: source, source: basename(file), keep });
 }
 
 async function planUrl(
-  url: string,
-  request: SeedRequest,
-  options: { spoolFolder: string; reporter: Reporter },
+  { url, sha256, keep }: Extract<SeedRequest, { url: string }>,
+  { output, reporter, allowIncomplete }: SeedOptions,
 ): Promise<Content> {
   const name = publicUrl(url);
-  const { path: file, remove: dispose } = temporary(join(options.spoolFolder, `seed-${randomUUID()}`));
-  try {
-    const scan = await runStep(
-      options.reporter,
-      `download and scan seed ${name}`,
-      (step) => download(url, name, file, step, request.sha256),
-      summary,
-    );
-    const before = await statSeed(file, name);
-    return { ...contentOf(scan, { file, before, name, source: name, keep: request.keep }), dispose };
-  } catch (error) {
-    await dispose();
-    throw error;
-  }
-}
-
-async function download(url: string, name: string, file: string, step: Step, sha256: string | undefined) {
-  const { size, body, close } = await openDownload(url, `seed ${JSON.stringify(name)}`);
-  if (size !== undefined) step.total(size);
-  try {
-    return await scanSeed(saved(body, file), name, step, { sha256 });
-  } finally {
-    await close();
-  }
+  const file = keptSeedOf(output, sha256);
+  const attempt = async () => {
+    try {
+      return await runStep(
+        reporter,
+        `download and scan seed ${name}`,
+        (step) =>
+          scanSeed(savedDownload({ url, file, sha256, name }, step), name, step, { sha256, allowIncomplete }),
+        summary,
+      );
+    } catch (error) {
+      if (error instanceof OtherBytes) await rm(file, { force: true });
+      throw error;
+    }
+  };
+  const isBegun = await stat(file).then(
+    ({ size }) => size > 0,
+    () => false,
+  );
+  const scan = await attempt().catch((error) => {
+    if (!isBegun || !(error instanceof OtherBytes)) throw error;
+    reporter.warn(`what an earlier try left of seed ${name} has other bytes: it is downloaded anew`);
+    return attempt();
+  });
+  const before = await statSeed(file, name);
+  return contentOf(scan, { file, before, name, source: name, keep });
 }
 
 function summary(scan: SeedScan): string {
@@ -102,7 +115,7 @@ interface SeedFile {
 }
 
 function contentOf(scan: SeedScan, seed: SeedFile): Content {
-  const { sha256, size, compression, blobs, repositories, leftOut, names } = scan;
+  const { sha256, size, compression, blobs, repositories, leftOut, names, incomplete } = scan;
   const packed = (seed.keep ?? (scan.unpackedBytes / size > packedFrom ? "packed" : "unpacked")) === "packed";
   const digest: Digest = `sha256:${sha256}`;
   return {
@@ -115,6 +128,7 @@ function contentOf(scan: SeedScan, seed: SeedFile): Content {
       source: seed.source,
       repositories,
       leftOut,
+      ...(incomplete ? { incomplete } : {}),
       ...(packed ? { packed: { compression, blobs } } : {}),
     },
     // Of a packed seed no blob stands in the archive under its own name.
@@ -167,33 +181,4 @@ async function* readFile(file: string, name: string): AsyncGenerator<Uint8Array,
     const kind = errorCode(cause) === "EACCES" || errorCode(cause) === "ENOENT" ? "input" : "host";
     throw new DrydockError(kind, `read seed ${JSON.stringify(name)}: ${errorText(cause)}`, { cause });
   }
-}
-
-/** The chunks of `source`, each written to the new file before it is passed on. */
-async function* saved(source: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<Uint8Array, void> {
-  const handle = await open(file, "wx", 0o600).catch((error) => {
-    throw cannotSave(file, error);
-  });
-  try {
-    for await (const chunk of source) {
-      await writeAll(handle, chunk).catch((error) => {
-        throw cannotSave(file, error);
-      });
-      yield chunk;
-    }
-  } finally {
-    await handle.close();
-  }
-}
-
-async function writeAll(handle: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let at = 0; at < chunk.length; ) {
-    at += (await handle.write(chunk, at, chunk.length - at)).bytesWritten;
-  }
-}
-
-function cannotSave(file: string, cause: unknown): DrydockError {
-  return new DrydockError("host", `save the download to ${JSON.stringify(file)}: ${fileErrorText(cause)}`, {
-    cause,
-  });
 }

@@ -1,9 +1,9 @@
 /** `drydock bundle`: builds the archive that crosses. */
 import { Args, Flags } from "@oclif/core";
 import { parseSplit } from "../archive/parts.ts";
-import { type BundleResult, bundle } from "../bundle/bundle.ts";
+import type { BundleResult } from "../bundle/bundle.ts";
 import type { KeyProtection } from "../bundle/bundle-certificates.ts";
-import { type DryRun, dryRun } from "../bundle/dry-run.ts";
+import type { DryRun } from "../bundle/dry-run.ts";
 import type { Locking } from "../bundle/pins.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
@@ -33,6 +33,9 @@ export default class Bundle extends DrydockCommand {
       multiple: true,
       multipleNonGreedy: true,
       description: "take what an earlier bundle holds from there instead of fetching it (repeatable)",
+    }),
+    "allow-incomplete": Flags.boolean({
+      description: "carry what is whole of a damaged seed; the bundle names what is left out",
     }),
     split: Flags.string({
       helpValue: "SIZE",
@@ -109,13 +112,16 @@ export default class Bundle extends DrydockCommand {
       mirrors: mirrorsOf(flags.mirror ?? []),
       imagesFrom: flags["images-from"] ?? [],
       locking: lockingOf(flags),
+      allowIncomplete: flags["allow-incomplete"],
       ...(flags.parallel === undefined ? {} : { parallel: flags.parallel }),
     };
     if (flags["dry-run"]) {
+      const { dryRun } = await import("../bundle/dry-run.ts");
       const plan = await dryRun(args.manifest, what, this.reporter);
       this.log(describePlan(plan));
       return plan;
     }
+    const { bundle } = await import("../bundle/bundle.ts");
     const result = await bundle(
       args.manifest,
       {

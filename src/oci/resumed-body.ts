@@ -69,10 +69,10 @@ export class ResumedBody {
     this.#opened = await this.#connect();
   }
 
-  /** The same as open(), with an answer of status 200 that is there already. */
+  /** The same as open(), with an answer that is there already: 200, or 206 from the first byte wanted on. */
   begin(response: HttpResponse, url: URL): void {
     this.#etag = strong(headerOf(response, "etag"));
-    this.#opened = { response, url, skip: this.#at };
+    this.#opened = { response, url, skip: response.statusCode === 206 ? 0 : this.#at };
   }
 
   async #connect(): Promise<Opened> {
@@ -140,11 +140,11 @@ export class ResumedBody {
 
   /** That the part begins at our byte, of a whole of the right length, of the same content as before. */
   #beginsRight(response: HttpResponse): boolean {
-    const text = headerOf(response, "content-range") ?? "";
-    const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(text) ?? [];
+    const range = contentRange(response);
     const etag = strong(headerOf(response, "etag"));
     const same = this.#etag === undefined || etag === undefined || etag === this.#etag;
-    return Number(start) === this.#at && (total === "*" || Number(total) === this.#source.size) && same;
+    const fits = range?.total === undefined || range.total === this.#source.size;
+    return range?.start === this.#at && fits && same;
   }
 
   async #orGiveUp(failure: (story: string) => DrydockError): Promise<void> {
@@ -161,6 +161,14 @@ export class ResumedBody {
         { hint: wrongBytes },
       );
   }
+}
+
+/** Which part an answer of status 206 is: RFC 9110, 14.4. @returns undefined if it doesn't say */
+export function contentRange(response: HttpResponse): { start: number; total?: number } | undefined {
+  const text = headerOf(response, "content-range") ?? "";
+  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(text) ?? [];
+  if (start === undefined) return undefined;
+  return { start: Number(start), ...(total === "*" ? {} : { total: Number(total) }) };
 }
 
 /** A weak one (W/"…") does not promise the same bytes: RFC 9110, 8.8.1. */

@@ -279,6 +279,7 @@ const indexShape = object({
       source: text(),
       repositories,
       leftOut,
+      "incomplete?": oneOf(true),
       "packed?": object({
         compression: oneOf("none", "gzip", "zstd"),
         blobs: list(object({ digest, size: whole() })),

@@ -161,7 +161,10 @@ test("an output that exists fails before anything is asked for; --force replaces
   await (await openBundle(await openFile(path), digest)).close();
 });
 
-test("a source that fails leaves no archive and no spool, and what was fetched; what was there stays", async () => {
+/** Where the seed is kept until the bundle is finished. */
+const savedSeed = () => `out.tar.seed-${digestOf(seed).slice(7, 23)}.partial`;
+
+test("a source that fails leaves no archive, and what was fetched; what was there stays", async () => {
   const home = await manifest([
     `images: [${upstream.host}/team/damaged:1, ${upstream.host}/team/app:1]`,
     `seeds: [{url: "${seedUrl}", sha256: ${digestOf(seed).slice(7)}, keep: unpacked}]`,
@@ -171,18 +174,26 @@ test("a source that fails leaves no archive and no spool, and what was fetched; 
     kind: "integrity",
     message: new RegExp(String(damaged.blobs[1]?.digest)),
   });
-  const kept = ["out.tar.partial", "out.tar.partial.journal"];
+  const kept = ["out.tar.partial", "out.tar.partial.journal", savedSeed()];
   assert.deepEqual((await readdir(home)).sort(), ["m.yaml", "out.tar", ...kept]);
   assert.equal(await readFile(join(home, "out.tar"), "utf8"), "the last good one");
 });
 
-test("a plan that fails removes what earlier sources had saved", async () => {
+test("a plan that fails keeps a downloaded seed; --restart, or the finished bundle, removes it", async () => {
   const home = await manifest([
     `seeds: [{url: "${seedUrl}", sha256: ${digestOf(seed).slice(7)}}, {file: broken.tar}]`,
   ]);
   await writeFile(join(home, "broken.tar"), "no tar at all");
   await assert.rejects(build(home), { kind: "input", message: /broken\.tar/ });
-  assert.deepEqual((await readdir(home)).sort(), ["broken.tar", "m.yaml"]);
+  assert.deepEqual((await readdir(home)).sort(), ["broken.tar", "m.yaml", savedSeed()]);
+  await assert.rejects(build(home, { restart: true }), { kind: "input", message: /broken\.tar/ });
+  await writeFile(join(home, "out.tar.seed-0123456789abcdef.partial"), "of an earlier manifest");
+  await writeFile(
+    join(home, "m.yaml"),
+    (await readFile(join(home, "m.yaml"), "utf8")).replace(", {file: broken.tar}", ""),
+  );
+  await build(home);
+  assert.deepEqual((await readdir(home)).sort(), ["broken.tar", "m.yaml", "out.tar"]);
 });
 
 test("the first failure stops a slow source, too", { timeout: 30_000 }, async () => {
@@ -223,5 +234,5 @@ test("two sources that set one tag differently are refused before the archive is
     `seeds: [{url: "${seedUrl}", sha256: ${digestOf(seed).slice(7)}}]`,
   ]);
   await assert.rejects(build(home), { kind: "input", message: /"team\/seeded:1"/ });
-  assert.deepEqual(await readdir(home), ["m.yaml"]);
+  assert.deepEqual((await readdir(home)).sort(), ["m.yaml", savedSeed()]);
 });

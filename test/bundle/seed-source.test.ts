@@ -6,10 +6,11 @@ import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
+import { removeKeptSeeds } from "../../src/archive/kept-seeds.ts";
 import type { BlobSink, Content } from "../../src/bundle/content.ts";
-import { planSeed, type SeedRequest } from "../../src/bundle/seed-source.ts";
+import { planSeed, type SeedOptions } from "../../src/bundle/seed-source.ts";
 import { DrydockError, type ErrorKind } from "../../src/errors.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { type Reporter, silentReporter } from "../../src/reporter.ts";
@@ -20,6 +21,8 @@ import { makeStorage, packStorage } from "../lab/seeds.ts";
 const image = makeImage({ files: { a: "a" } });
 let folder: string;
 let spoolFolder: string;
+/** the bundle, in spoolFolder, that the seeds are for */
+let output: string;
 /** its blobs are small, so that packing gains much */
 let gz: string;
 let plain: string;
@@ -29,6 +32,7 @@ before(async () => {
   folder = await mkdtemp(join(tmpdir(), "drydock-seed-"));
   spoolFolder = join(folder, "spool");
   await mkdir(spoolFolder);
+  output = join(spoolFolder, "site.tar");
   const storage = await makeStorage(folder, { "team/app:1": image });
   gz = await packStorage(storage, join(folder, "seed.tar.gz"), { compression: "gzip", prefix: "a/b/" });
   plain = await packStorage(storage, join(folder, "plain.tar"));
@@ -42,9 +46,16 @@ async function sha256Of(file: string): Promise<string> {
     .digest("hex");
 }
 
-function plan(request: Omit<SeedRequest, "source">, reporter: Reporter = silentReporter): Promise<Content> {
-  const source = request.file ?? request.url ?? "";
-  return planSeed({ ...request, source }, { spoolFolder, reporter });
+/** A URL's sha256 is that of `gz` if it is left out. */
+function plan(
+  request: { file?: string; url?: string; sha256?: string; keep?: "packed" | "unpacked" },
+  options: Partial<SeedOptions> = {},
+): Promise<Content> {
+  const { file, url, sha256: wanted, keep } = request;
+  const all = { output, reporter: silentReporter, ...options };
+  if (url !== undefined) return planSeed({ url, sha256: wanted ?? sha256, keep, source: url }, all);
+  if (file === undefined) throw new Error("neither file nor url");
+  return planSeed({ file, sha256: wanted, keep, source: file }, all);
 }
 
 /** Keeps what is written, and checks it as a bundle does. */
@@ -190,8 +201,9 @@ describe("a seed from a URL", () => {
 
   const serve = async (listener: RequestListener) => `http://${await listen(createServer(listener))}`;
   const spooled = () => readdir(spoolFolder);
+  afterEach(() => removeKeptSeeds(output));
 
-  test("is saved once, for the owner alone, and removed in the end", async () => {
+  test("is saved once beside the bundle, for the owner alone, until it is removed", async () => {
     const bytes = await readFile(gz);
     let requests = 0;
     const base = await serve((_, response) => {
@@ -205,6 +217,7 @@ describe("a seed from a URL", () => {
     });
     const [file = "", ...more] = await spooled();
     assert.equal(more.length, 0);
+    assert.equal(file, `site.tar.seed-${sha256.slice(0, 16)}.partial`);
     assert.equal((await stat(join(spoolFolder, file))).mode & 0o777, 0o600);
     const sink = new MemorySink();
     await content.fill(sink);
@@ -212,8 +225,10 @@ describe("a seed from a URL", () => {
     assert.equal(requests, 1);
     assert.equal(content.seed?.source, `${base}/seeds/2017.tar.gz`);
     assert.ok(!JSON.stringify({ ...content }).includes("secret"));
-    await content.dispose?.();
-    assert.deepEqual(await spooled(), []);
+    await writeFile(`${output}.seed-note`, "not ours");
+    await removeKeptSeeds(output);
+    assert.deepEqual(await spooled(), ["site.tar.seed-note"]);
+    await rm(`${output}.seed-note`);
   });
 
   test("tells the step its size and its bytes, and no secret", async () => {
@@ -240,8 +255,7 @@ describe("a seed from a URL", () => {
       note: (text) => said.push(text),
       warn: (text) => said.push(text),
     };
-    const content = await plan({ url: `${base}/x?token=secret` }, reporter);
-    await content.dispose?.();
+    await plan({ url: `${base}/x?token=secret` }, { reporter });
     assert.deepEqual([total, advanced], [bytes.length, bytes.length]);
     assert.ok(!said.join().includes("secret"), said.join());
   });
@@ -252,7 +266,6 @@ describe("a seed from a URL", () => {
     assert.ok(!`${error.message} ${error.hint}`.includes("secret"));
     const closed = await serve((_, response) => response.writeHead(401).end());
     await refused(plan({ url: `${closed}/x` }), "upstream", "401");
-    assert.deepEqual(await spooled(), []);
   });
 
   test("whose connection closes in the middle", async () => {
@@ -267,7 +280,7 @@ describe("a seed from a URL", () => {
       "broke off",
       `${base}/x`,
     );
-    assert.deepEqual(await spooled(), []);
+    assert.deepEqual(await spooled(), ["site.tar.seed-0000000000000000.partial"]);
   });
 
   test("that nobody serves", async () => {
@@ -280,7 +293,6 @@ describe("a seed from a URL", () => {
   test("with a wrong sha256: nothing stays", async () => {
     const base = await serve((_, response) => response.end("<html>log in</html>".repeat(1000)));
     await refused(plan({ url: `${base}/x`, sha256 }), "integrity", sha256);
-    await refused(plan({ url: `${base}/x` }), "input", "not a tar archive");
     assert.deepEqual(await spooled(), []);
   });
 
@@ -291,9 +303,103 @@ describe("a seed from a URL", () => {
       if (next === undefined) response.end(bytes);
       else response.writeHead(302, { location: next }).end();
     });
-    const content = await plan({ url: `${base}/a`, sha256 });
-    await content.dispose?.();
+    await plan({ url: `${base}/a`, sha256 });
+    await removeKeptSeeds(output);
     await refused(plan({ url: `${base}/loop` }), "upstream", "redirects more than 5 times");
+  });
+
+  describe("that an earlier try began", () => {
+    const keptFile = () => `${output}.seed-${sha256.slice(0, 16)}.partial`;
+    /** Serves `gz`; with ranges as a good server does. */
+    async function serveGz(ranges: boolean) {
+      const bytes = await readFile(gz);
+      const asked: (string | undefined)[] = [];
+      let sent = 0;
+      const base = await serve((request, response) => {
+        const { range } = request.headers;
+        asked.push(range);
+        const start = Number(/^bytes=(\d+)-$/.exec(ranges ? (range ?? "") : "")?.[1] ?? 0);
+        if (start >= bytes.length) {
+          response.writeHead(416, { "content-range": `bytes */${bytes.length}` }).end();
+          return;
+        }
+        const part = { "content-range": `bytes ${start}-${bytes.length - 1}/${bytes.length}` };
+        response.writeHead(start > 0 ? 206 : 200, {
+          "content-length": bytes.length - start,
+          ...(start > 0 ? part : {}),
+        });
+        sent += bytes.length - start;
+        response.end(bytes.subarray(start));
+      });
+      return { bytes, asked, sent: () => sent, url: `${base}/seed.tar.gz` };
+    }
+    const filled = async (content: Content) => {
+      const sink = new MemorySink();
+      await content.fill(sink);
+      return [...sink.written.keys()].sort();
+    };
+
+    test("goes on with Range where it ended", async () => {
+      const { bytes, asked, sent, url } = await serveGz(true);
+      await writeFile(keptFile(), bytes.subarray(0, 300));
+      const content = await plan({ url, keep: "unpacked" });
+      assert.deepEqual(asked, ["bytes=300-"]);
+      assert.equal(sent(), bytes.length - 300);
+      assert.deepEqual(await readFile(keptFile()), bytes);
+      assert.deepEqual(await filled(content), everything);
+    });
+
+    test("begins again where the server takes no ranges", async () => {
+      const { bytes, asked, url } = await serveGz(false);
+      await writeFile(keptFile(), bytes.subarray(0, 300));
+      const content = await plan({ url, keep: "unpacked" });
+      assert.deepEqual(asked, ["bytes=300-"]);
+      assert.deepEqual(await filled(content), everything);
+    });
+
+    test("nobody is asked if all of it is there", async () => {
+      const { bytes, asked, url } = await serveGz(true);
+      await writeFile(keptFile(), bytes);
+      assert.deepEqual(await filled(await plan({ url, keep: "unpacked" })), everything);
+      assert.deepEqual(asked, []);
+    });
+
+    const wrong: Record<string, (bytes: Buffer) => Buffer> = {
+      "other bytes at its beginning": (bytes) =>
+        Buffer.concat([Buffer.alloc(100, "x"), bytes.subarray(100, 300)]),
+      "one other bit in the middle": (bytes) => {
+        const other = Buffer.from(bytes.subarray(0, 300));
+        other.writeUInt8(other.readUInt8(200) ^ 1, 200);
+        return other;
+      },
+      "as many bytes, but others": (bytes) => Buffer.alloc(bytes.length, "x"),
+      "more bytes than it has": (bytes) => Buffer.concat([bytes, Buffer.alloc(100)]),
+    };
+    for (const ranges of [true, false]) {
+      for (const [what, make] of Object.entries(wrong)) {
+        test(`${what}: thrown away, and fetched anew once; ranges: ${ranges}`, async () => {
+          const { bytes, asked, url } = await serveGz(ranges);
+          await writeFile(keptFile(), make(bytes));
+          const warnings: string[] = [];
+          const reporter = { ...silentReporter, warn: (text: string) => warnings.push(text) };
+          const content = await plan({ url, keep: "unpacked" }, { reporter });
+          assert.deepEqual(await filled(content), everything);
+          assert.deepEqual(await readFile(keptFile()), bytes);
+          assert.equal(asked.at(-1), undefined);
+          assert.match(warnings.join(), /downloaded anew/);
+        });
+      }
+    }
+
+    test("that turns out wrong twice: an error, and nothing stays", async () => {
+      const { bytes, asked, url } = await serveGz(true);
+      const other = "1".repeat(64);
+      const file = `${output}.seed-${other.slice(0, 16)}.partial`;
+      await writeFile(file, bytes.subarray(0, 300));
+      await refused(plan({ url, sha256: other }), "integrity", other, sha256);
+      assert.deepEqual(asked, ["bytes=300-", undefined]);
+      assert.deepEqual(await spooled(), []);
+    });
   });
 
   test("that is no URL, or would send a password in plain: refused without quoting it", async () => {
@@ -328,7 +434,7 @@ describe("a seed from a URL", () => {
         }),
       );
       const content = await plan({ url: `https://user:p%40ss@${first}/file?q=secret`, sha256 });
-      await content.dispose?.();
+      await removeKeptSeeds(output);
       assert.deepEqual(seen, [`Basic ${Buffer.from("user:p@ss").toString("base64")}`, undefined]);
       assert.equal(content.seed?.source, `https://${first}/file`);
       const error = await refused(

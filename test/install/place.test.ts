@@ -242,7 +242,7 @@ async function seedFile(name: string, compression: Compression, images: Record<s
 
 function packedSeed(file: string): Promise<Content> {
   const request = { file, source: file, keep: "packed" } as const;
-  return planSeed(request, { spoolFolder: folder, reporter: silentReporter });
+  return planSeed(request, { output: join(folder, "site.tar"), reporter: silentReporter });
 }
 
 for (const compression of ["none", "gzip", "zstd"] as const) {
