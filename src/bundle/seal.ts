@@ -66,6 +66,7 @@ export async function seal(
   await runStep(reporter, "write bundle", async (step) => {
     step.total(blobs.reduce((sum, { size }) => sum + size, 0));
     const advance = (bytes: number) => step.advance(bytes);
+    if (journal) step.detail("checking what is there");
     const writer = await ArchiveWriter.create(output, plan, {
       force: options.force,
       split,
@@ -74,7 +75,6 @@ export async function seal(
       advance,
     });
     try {
-      if (journal) step.detail("what was there is checked");
       await salvage(output, writer);
       for (const bundle of from.reusable) await reuse(bundle, writer, step, reporter);
       await fillAll(contents, writer);

@@ -1,7 +1,7 @@
 /** What an earlier try left is used and checked; what is damaged in it is fetched again. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -12,7 +12,7 @@ import { partialOf } from "../../src/archive/output.ts";
 import { parsePartList } from "../../src/archive/parts.ts";
 import { damagedParts } from "../../src/archive/parts-source.ts";
 import { openBundle } from "../../src/archive/reader.ts";
-import { salvage, setAside } from "../../src/archive/salvage.ts";
+import { findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
 import { verify } from "../../src/archive/verify.ts";
 import { ArchiveWriter, fits, planArchive } from "../../src/archive/writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
@@ -34,7 +34,7 @@ await writeBundle(whole, blobs);
 
 const planOf = (of: BundleIndex) => planArchive({ index: of, readme: "read me\n", images: [] });
 
-async function begin(path: string, of = index, split?: number) {
+async function begin(path: string, of = index, split?: number, force = false) {
   const plan = planOf(of);
   const journal = await readJournal(journalOf(path));
   let kept = journal;
@@ -46,7 +46,7 @@ async function begin(path: string, of = index, split?: number) {
   const advance = (bytes: number) => {
     counted += bytes;
   };
-  const options = { force: false, mode: 0o644, split, journal: kept, advance };
+  const options = { force, mode: 0o644, split, journal: kept, advance };
   const writer = await ArchiveWriter.create(path, plan, options);
   await salvage(path, writer);
   return { writer, counted: () => counted };
@@ -214,6 +214,58 @@ test("parts joined are the bundle, and their list says what each must be", async
   await rm(`${path}.parts.json`);
   await writeFile(`${path}.003`, third);
   await verifyAll(path);
+});
+
+test("a kill while the parts get their names costs nothing", async () => {
+  const path = join(folder, "named.tar");
+  const first = await begin(path, index, 5 * mebi);
+  for (const bytes of blobs) await first.writer.write(digestOf(bytes), pieces(bytes), "upstream");
+  await first.writer.close();
+  for (const number of ["001", "002"]) await rename(partialOf(`${path}.${number}`), `${path}.${number}`);
+  assert.ok(await findEarlier(path));
+  const second = await begin(path, index, 5 * mebi);
+  for (const bytes of blobs) assert.equal(second.writer.wants(digestOf(bytes)), false);
+  await second.writer.finish();
+  await verifyAll(path);
+});
+
+test("a kill after the bundle has got its name leaves a journal that counts for nothing", async () => {
+  const path = join(folder, "done.tar");
+  const first = await begin(path);
+  for (const bytes of blobs) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await first.writer.close();
+  await rename(partialOf(path), path);
+  assert.equal(await findEarlier(path), undefined);
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith("done")),
+    ["done.tar"],
+  );
+});
+
+test("a kill between the two renames that set a try aside costs nothing", async () => {
+  const path = join(folder, "aside.tar");
+  const first = await begin(path);
+  for (const bytes of blobs) await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await first.writer.close();
+  await rename(partialOf(path), partialOf(`${path}.old`));
+  assert.ok(await findEarlier(path));
+  const second = await begin(path, makeIndex([manifest, small, large]));
+  for (const bytes of [manifest, small, large]) assert.equal(second.writer.wants(digestOf(bytes)), false);
+  await second.writer.finish();
+  await verifyAll(path);
+});
+
+test("a set that replaces a larger one leaves none of its parts", async () => {
+  const path = join(folder, "replaced.tar");
+  for (const split of [3 * mebi, 9 * mebi, undefined]) {
+    const { writer } = await begin(path, index, split, true);
+    for (const bytes of blobs) await writer.write(digestOf(bytes), pieces(bytes), "upstream");
+    await writer.finish();
+    const names = (await readdir(folder)).filter((name) => name.startsWith("replaced")).sort();
+    const parts = Math.ceil(planOf(index).size / (split ?? Number.POSITIVE_INFINITY));
+    assert.equal(names.length, split === undefined ? 1 : parts + 1, names.join(" "));
+    await verifyAll(path);
+  }
 });
 
 async function verifyAll(path: string): Promise<void> {

@@ -6,6 +6,8 @@ import { after, before, describe, it } from "node:test";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { assertRefused, type Desk, type Fault, manifestFile, startDesk } from "./bad-input.ts";
 
+const keptNames = ["site.tar.partial", "site.tar.partial.journal"];
+
 describe("an upstream registry", () => {
   let desk: Desk;
   let closed: TestRegistry;
@@ -19,11 +21,17 @@ describe("an upstream registry", () => {
     await desk.stop();
   });
 
-  async function refused(image: string, exit: number, says: (string | RegExp)[], env = {}): Promise<void> {
+  /** @param kept whether it fails in the middle: then what was fetched stays */
+  async function refused(
+    image: string,
+    exit: number,
+    says: (string | RegExp)[],
+    { env = {}, kept = false }: { env?: NodeJS.ProcessEnv; kept?: boolean } = {},
+  ): Promise<void> {
     const files = manifestFile(desk.manifest, { images: [image] });
     const tried = await desk.bundle(files, { flags: ["--plain-http", closed.host], env });
     assertRefused(tried, { exit, says });
-    assert.deepEqual(tried.left, ["manifest.yaml"]);
+    assert.deepEqual(tried.left, ["manifest.yaml", ...(kept ? keptNames : [])]);
     assert.ok(desk.proxy.asked.length > 0, "nothing went through the proxy");
   }
 
@@ -63,7 +71,7 @@ describe("an upstream registry", () => {
       JSON.stringify({ auths: { [closed.host]: { auth } } }),
     );
     await refused(image, 7, [`read ${image}`, "refuses the credentials in Docker's config.json", login], {
-      DOCKER_CONFIG,
+      env: { DOCKER_CONFIG },
     });
   });
 
@@ -82,7 +90,12 @@ describe("an upstream registry", () => {
       assert.ok(layer);
       desk.proxy.fault = { at: layer.digest, is };
       try {
-        await refused(`${desk.proxy.host}/team/app:1`, exit, ["team/app", layer.digest, ...says]);
+        await refused(
+          `${desk.proxy.host}/team/app:1`,
+          exit,
+          ["team/app", layer.digest, ...says, 'kept in "site.tar.partial"; the same command goes on with it'],
+          { kept: true },
+        );
       } finally {
         desk.proxy.fault = undefined;
       }
