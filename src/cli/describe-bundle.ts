@@ -3,7 +3,7 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import { columns, count, formatBytes, printable } from "./format.ts";
 
 /** Longer lists are cut, and what is left out is counted; `inspect --json` has all. */
-const longestList = 40;
+export const longestList = 40;
 
 /** Name, addresses, content in numbers; then the images and what else is inside. */
 export function describeContents(index: BundleIndex, size: number): string {
@@ -73,7 +73,8 @@ function imageRows({ repositories, images }: BundleIndex): string[][] {
   );
 }
 
-function list(title: string, rows: string[][]): string {
+/** A table under its title, cut if it is long; "" if it is empty. */
+export function list(title: string, rows: string[][]): string {
   if (rows.length === 0) return "";
   const shown = rows.slice(0, longestList).map(onOneLine);
   const more =

@@ -1,15 +1,20 @@
-/** `drydock inspect`: what is inside a bundle. */
+/** `drydock inspect`: what is inside a bundle, or a seed. */
 import { Args } from "@oclif/core";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { openSource } from "../archive/open-source.ts";
+import { beginningOf, chunksOf, openSource } from "../archive/open-source.ts";
 import { openBundle } from "../archive/reader.ts";
+import type { ByteSource } from "../archive/source.ts";
+import type { SeedReport } from "../bundle/seed-report.ts";
 import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
+import { describeSeed } from "../cli/describe-seed.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { columns } from "../cli/format.ts";
+import { exitCodes } from "../errors.ts";
+import { runStep } from "../reporter.ts";
 
-interface Inspected {
+interface InspectedBundle {
   digest: string;
   size: number;
   signatures: string[];
@@ -17,13 +22,21 @@ interface Inspected {
   bundle: BundleIndex;
 }
 
+interface InspectedSeed {
+  seed: SeedReport;
+}
+
 export default class Inspect extends DrydockCommand {
-  static override summary = "Show what is inside a bundle.";
+  static override summary = "Show what is inside a bundle or a seed.";
   static override description =
-    "Reads the top of the archive only, and checks it: the digest, the images with their digests, sizes, " +
-    "certificates, and whether a key is inside. To check every byte, use verify.";
+    "Of a bundle it reads the top only, and checks it: the digest, the images with their digests, sizes, " +
+    "certificates, and whether a key is inside. To check every byte, use verify. A seed (a tarball of a " +
+    "registry's storage) is read whole, each blob hashed: every tag with its image manifests, configs and " +
+    "layers, what nothing needs, what is damaged or missing, what a site would serve and need. If a site could " +
+    "not serve all of it, the exit code is that with which `bundle` would refuse the seed: 4 if a blob has " +
+    "other content than its name says, else 3.";
   static override args = {
-    bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
+    file: Args.string({ required: true, description: "the bundle or seed, or - for standard input" }),
   };
   static override flags = {
     digest: digestFlag,
@@ -31,14 +44,44 @@ export default class Inspect extends DrydockCommand {
   static override examples = [
     "<%= config.bin %> inspect site.tar",
     "<%= config.bin %> inspect site.tar --json | jq .bundle.blobs",
+    "<%= config.bin %> inspect seed.tar.gz --json | jq -r '.seed.serves[]'",
   ];
   static override exitCodes = ["input", "integrity", "host"] as const;
   static override whenInterrupted = "Nothing was changed.";
 
-  async run(): Promise<Inspected> {
+  async run(): Promise<InspectedBundle | InspectedSeed> {
     const { args, flags } = await this.parse(Inspect);
     const digestWanted = checkDigestFlag(flags.digest);
-    const bundle = await openBundle(await openSource(args.bundle), digestWanted);
+    const { kind, source } = await beginningOf(await openSource(args.file));
+    // Whoever names a bundle's digest wants a bundle.
+    const seed =
+      kind === "tarball" && digestWanted === undefined ? await this.#inspectSeed(source) : undefined;
+    return seed ?? (await this.#inspectBundle(source, digestWanted));
+  }
+
+  /** @returns undefined if it is no seed */
+  async #inspectSeed(source: ByteSource): Promise<InspectedSeed | undefined> {
+    const { NoSeed, reportSeed } = await import("../bundle/seed-report.ts");
+    const { name, size } = source;
+    try {
+      const seed = await runStep(this.reporter, `read ${name}`, async (step) => {
+        if (size !== undefined) step.total(size);
+        return await reportSeed(chunksOf(source), name, step);
+      });
+      await source.close();
+      this.log(describeSeed(seed));
+      const [first] = seed.defects;
+      if (first !== undefined) process.exitCode = exitCodes[first.kind];
+      return { seed };
+    } catch (error) {
+      if (error instanceof NoSeed) return undefined;
+      await source.close();
+      throw error;
+    }
+  }
+
+  async #inspectBundle(source: ByteSource, digestWanted: string | undefined): Promise<InspectedBundle> {
+    const bundle = await openBundle(source, digestWanted);
     await bundle.close();
     const { digest, size, signatures, index } = bundle;
     const { ca, server } = index.certificates;
