@@ -58,7 +58,8 @@ async function demo(): Promise<void> {
 const introduction = `
 drydock carries a populated Docker registry across an air gap: one file, two
 commands. This shows both sides on this machine, in about half a minute, with
-real engines, a real registry, real SSH and TLS. Nothing of it is left behind.
+real engines, a real registry, real SSH and TLS. All of it is taken away again;
+only a cache of images stays in the temporary folder.
 
   connected$   has the internet (a registry here plays Docker Hub)
   site#        has a Docker engine, and no route out
