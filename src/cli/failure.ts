@@ -62,15 +62,35 @@ function lowerFirst(text: string): string {
   return text.slice(0, 1).toLowerCase() + text.slice(1);
 }
 
-/** For stderr: "Error: message", then the hint. `color` makes the first word red. */
-export function failureText(failure: Failure, color: boolean): string {
+/**
+ * For stderr: "Error: message", then the hint. `color` makes the first word red.
+ * @param width of the terminal, to break lines between words; without it they are as long as they are
+ */
+export function failureText(failure: Failure, color: boolean, width?: number): string {
   const [label, paint] = failure.kind === "interrupted" ? ["Interrupted", "33"] : ["Error", "31"];
-  const head = color ? `\u001b[${paint};1m${label}:\u001b[0m` : `${label}:`;
+  const painted = (text: string) =>
+    color ? text.replace(`${label}:`, `\u001b[${paint};1m${label}:\u001b[0m`) : text;
   if (failure.kind === "bug") {
-    return `${head} this is a bug in drydock; please report it with all these lines.\n${printable(failure.stack ?? "", true)}\n`;
+    const stack = printable(failure.stack ?? "", true);
+    return painted(`${label}: this is a bug in drydock; please report it with all these lines.\n${stack}\n`);
   }
   const hint = failure.hint === undefined ? "" : `${printable(failure.hint, true)}\n`;
-  return `${head} ${printable(failure.message, true)}\n${hint}`;
+  return painted(wrapped(`${label}: ${printable(failure.message, true)}\n${hint}`, width));
+}
+
+/** Breaks lines between words; a word that is longer than a line, a path say, stays whole. */
+function wrapped(text: string, width = Number.POSITIVE_INFINITY): string {
+  const wrapLine = (line: string) => {
+    const lines = [""];
+    for (const word of line.split(/(?<=\S)(?= )/)) {
+      const last = lines.length - 1;
+      const isTooLong = `${lines[last]}${word}`.length > width && lines[last] !== "";
+      if (isTooLong) lines.push(word.trimStart());
+      else lines[last] += word;
+    }
+    return lines.join("\n");
+  };
+  return text.split("\n").map(wrapLine).join("\n");
 }
 
 export function failureJson(failure: Failure): string {

@@ -23,7 +23,7 @@ export async function main(argv: readonly string[], program: Program): Promise<n
     const { bin = program.pjson.name } = program.pjson.oclif;
     const failure = describeFailure(error, bin, commandOf(argv, program));
     if (wantsJson(argv)) process.stdout.write(failureJson(failure));
-    else process.stderr.write(failureText(failure, hasColor(process.stderr)));
+    else process.stderr.write(failureText(failure, hasColor(process.stderr), process.stderr.columns));
     return failure.exitCode;
   } finally {
     outside.stop();
