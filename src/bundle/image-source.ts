@@ -28,11 +28,6 @@ export interface ImageRequest {
 /** How often a blob of wrong bytes is asked for, if the sink takes it again. */
 const mostFetches = 3;
 
-/** The repository path at the site, without the upstream's host: docker.io/library/alpine → library/alpine. */
-export function sitePath(reference: Reference): string {
-  return reference.repository;
-}
-
 /**
  * @param limits how many downloads run at once, over all images that share them
  * @throws as resolveImage. `fill` throws the first error, when all its downloads have ended.

@@ -9,7 +9,6 @@ import {
   planImage,
   type ResolvedImage,
   resolveImage,
-  sitePath,
   type WantedPlatforms,
 } from "../../src/bundle/image-source.ts";
 import { noCredentials } from "../../src/oci/credentials.ts";
@@ -156,8 +155,8 @@ test("the plan is complete, and filling it gives every byte once", async () => {
 });
 
 test("the repository at the site is without the upstream's host", () => {
-  assert.equal(sitePath(parseReference("alpine:3.20")), "library/alpine");
-  assert.equal(sitePath(parseReference("quay.io/a/b:1")), "a/b");
+  assert.equal(parseReference("alpine:3.20").repository, "library/alpine");
+  assert.equal(parseReference("quay.io/a/b:1").repository, "a/b");
 });
 
 /** A server for manifests and blobs made here, whose fault is in `blob`. */
