@@ -76,14 +76,15 @@ export default class Install extends DrydockCommand {
     );
     this.log(resultText(result));
     const { index, ...rest } = result;
-    const { name, release, addresses } = index;
+    const { name, release } = index;
+    const { addresses, port } = result.settings;
     const told: Result = { name, release, addresses, ...rest };
     if (clients === undefined) {
       this.log(`\nTo make clients trust it:\n\n    drydock trust --clients INVENTORY`);
       return told;
     }
     const ca = await readFile(siteLayout(result.site).caCertificate, "utf8");
-    const options = { ...clientOptions(flags), ca, addresses, port: index.registry.port };
+    const options = { ...clientOptions(flags), ca, addresses, port };
     const { trust } = await import("../trust/trust.ts");
     const hosts = await trust(clients, options, this.reporter);
     this.log(`\n${clientReport(hosts)}`);
@@ -101,9 +102,11 @@ function resultText({
   certificates,
   proof,
   site,
+  settings,
 }: InstallResult): string {
-  const { addresses, registry, name, release } = index;
-  const url = `https://${addresses[0]}${registry.port === 443 ? "" : `:${registry.port}`}`;
+  const { name, release } = index;
+  const { addresses, port } = settings;
+  const url = `https://${addresses[0]}${port === 443 ? "" : `:${port}`}`;
   const head = changed
     ? `${name}, release ${release}, is installed`
     : `Nothing to do: ${name}, release ${release}, was installed`;

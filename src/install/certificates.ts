@@ -33,6 +33,8 @@ export interface CertificatePlan {
 }
 
 export interface CertificateOptions {
+  /** what the certificate must speak for */
+  addresses: string[];
   /** Called at most once, and only where the bundle's key is needed and encrypted. */
   askPassphrase: () => Promise<string>;
   now: Date;
@@ -45,7 +47,7 @@ export async function planCertificates(
   options: CertificateOptions,
 ): Promise<CertificatePlan> {
   const { index } = bundle;
-  const expected = { addresses: index.addresses, now: options.now };
+  const expected = { addresses: options.addresses, now: options.now };
   const there = await readThere(layout);
   const present = isWhole(there) ? there : undefined;
   const problems = present && checkCertificates(present, expected);
@@ -55,8 +57,7 @@ export async function planCertificates(
       `those at the site do not fit (${problems?.[0]?.problem ?? "they are not all there"}), and ${what}, which no client trusts yet`,
       `Move ${layout.certs} away to do so all the same, and run \`drydock trust\` for every client afterwards.`,
     );
-  if (index.certificates.from === "site")
-    return planSiteCertificates(index, there, otherAuthority, options.now);
+  if (index.certificates.from === "site") return planSiteCertificates(index, there, otherAuthority, options);
 
   const carried = await carriedPair(bundle, options.askPassphrase);
   const findings = checkCertificates(carried, expected).map(({ problem, hint }) => finding(problem, hint));
@@ -82,10 +83,10 @@ export async function placeCertificates(plan: CertificatePlan, layout: SiteLayou
 
 /** A CA that is there is never replaced unasked: its key here signs again, or the plan says what is in the way. */
 function planSiteCertificates(
-  { certificates: { request }, addresses }: BundleIndex,
+  { certificates: { request } }: BundleIndex,
   { ca, caKey }: Partial<Pair>,
   otherAuthority: (what: string) => Finding,
-  now: Date,
+  { addresses, now }: CertificateOptions,
 ): CertificatePlan {
   const requests = {
     ca: parseCertificateRequest(request?.ca, "the bundle's request for a CA"),

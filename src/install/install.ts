@@ -15,13 +15,23 @@ import { type Digest, shortDigest } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { claimSite, findSite, readRelease, rememberSite, writeRelease } from "../site/record.ts";
+import {
+  claimSite,
+  currentRelease,
+  findSite,
+  readRelease,
+  rememberSite,
+  type ServeSettings,
+  type SiteChoices,
+  writeRelease,
+} from "../site/record.ts";
 import { type CertificatePlan, placeCertificates, planCertificates } from "./certificates.ts";
 import { link, readTags } from "./link.ts";
 import { type Placement, place, planPlacement } from "./place.ts";
 import { type Finding, failOnErrors, preflight, registryPlatform } from "./preflight.ts";
 import { type Proof, prove } from "./prove.ts";
 import { runRegistry } from "./run.ts";
+import { settingsFor } from "./settings.ts";
 
 export interface InstallOptions {
   /** a path, or "-" for standard input */
@@ -30,6 +40,8 @@ export interface InstallOptions {
   digest?: string;
   /** the site's directory; what this host remembers, or the default, if left out */
   site?: string;
+  /** what the user says here instead of what the bundle says */
+  choices?: SiteChoices;
   /** asked for only if the bundle's key is encrypted and needed */
   askPassphrase: () => Promise<string>;
   /** Called with the registry's addresses before anything is written; throws if the clients' do not fit. */
@@ -42,6 +54,7 @@ export interface InstallResult {
   /** the bundle's digest, 64 digits */
   digest: string;
   index: BundleIndex;
+  settings: ServeSettings;
   /** whether anything was changed; if not, all of the bundle was installed and running */
   changed: boolean;
   /** what had to be written */
@@ -85,15 +98,18 @@ async function installBundle(
 ): Promise<InstallResult> {
   const { index } = bundle;
   const digest: Digest = `sha256:${bundle.digest}`;
-  options.checkAddresses?.(index.addresses);
+  const served = await currentRelease(layout);
+  const { settings, chosen } = settingsFor(index, options.choices ?? {}, served);
+  options.checkAddresses?.(settings.addresses);
   const engine = connectEngine();
   const placement = await planPlacement(index, layout, digest);
   const certificates = await planCertificates(bundle, layout, {
+    addresses: settings.addresses,
     askPassphrase: options.askPassphrase,
     now: new Date(),
   });
   const findings = await runStep(reporter, "preflight", () =>
-    check(index, layout, engine, placement, certificates),
+    check({ index, layout, engine, settings, placement, certificates }),
   );
   const warnings = findings.filter(({ level }) => level === "warning");
   for (const { text } of warnings) reporter.warn(text);
@@ -112,14 +128,14 @@ async function installBundle(
   const run = await runStep(
     reporter,
     "run",
-    () => startRegistry(engine, index, layout, digest),
+    () => startRegistry(engine, { index, layout, settings, digest }),
     ({ why }) => why ?? "unchanged",
   );
   const proof = await prove(
     {
       ca: await readFile(layout.caCertificate),
-      addresses: index.addresses,
-      port: index.registry.port,
+      addresses: settings.addresses,
+      port: settings.port,
       repositories: index.repositories,
     },
     reporter,
@@ -145,6 +161,8 @@ async function installBundle(
         Object.entries(index.repositories).map(([name, { tags }]) => [name, tags]),
       ),
       placed: { blobs, bytes },
+      settings,
+      chosen,
     });
   }
   await rememberSite(layout);
@@ -152,6 +170,7 @@ async function installBundle(
     site: layout.root,
     digest: bundle.digest,
     index,
+    settings,
     changed: changed || !recorded,
     placed: { blobs, bytes },
     tagsMoved: links.tags,
@@ -163,18 +182,17 @@ async function installBundle(
 }
 
 /** The step "preflight": everything that can be known before the first write. */
-async function check(
-  index: BundleIndex,
-  layout: SiteLayout,
-  engine: Engine,
-  placement: Placement,
-  certificates: CertificatePlan,
-): Promise<Finding[]> {
+async function check(plan: {
+  index: BundleIndex;
+  layout: SiteLayout;
+  engine: Engine;
+  settings: ServeSettings;
+  placement: Placement;
+  certificates: CertificatePlan;
+}): Promise<Finding[]> {
+  const { placement, certificates, ...rest } = plan;
   const findings = await preflight({
-    index,
-    layout,
-    engine,
-    port: index.registry.port,
+    ...rest,
     needed: placement.spaces,
     certificateFindings: certificates.findings,
   });
@@ -192,7 +210,15 @@ async function keepIndex(bundle: Bundle, layout: SiteLayout, digest: Digest): Pr
 }
 
 /** The step "run": the registry's image into the engine, out of the release's own blobs; then the container. */
-async function startRegistry(engine: Engine, index: BundleIndex, layout: SiteLayout, digest: Digest) {
+async function startRegistry(
+  engine: Engine,
+  {
+    index,
+    layout,
+    settings,
+    digest,
+  }: { index: BundleIndex; layout: SiteLayout; settings: ServeSettings; digest: Digest },
+) {
   const release = layout.release(digest);
   const { platform } = await engine.describe();
   const image = index.registry.images[registryPlatform(index.registry.images, platform) ?? ""];
@@ -202,6 +228,6 @@ async function startRegistry(engine: Engine, index: BundleIndex, layout: SiteLay
     blob: (blob) => createReadStream(release.registryBlob(blob), { highWaterMark: 1024 * 1024 }),
     name: `drydock/registry:${shortDigest(image)}`,
   });
-  const { port, access } = index.registry;
+  const { port, access } = settings;
   return await runRegistry(engine, { layout, port, access, imageId });
 }

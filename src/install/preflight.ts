@@ -7,7 +7,7 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Engine, EngineDescription } from "../engine/engine.ts";
 import { DrydockError, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { configFolder } from "../site/record.ts";
+import { configFolder, type ServeSettings } from "../site/record.ts";
 import { checkContainer, checkPort } from "./preflight-host.ts";
 import { checkDirectory, checkSpace, checkWritable, type SpaceNeeded } from "./preflight-site.ts";
 import { hostAddresses } from "./prove.ts";
@@ -24,11 +24,10 @@ export interface Finding {
 }
 
 export interface PreflightInput {
-  index: Pick<BundleIndex, "addresses" | "registry">;
+  index: Pick<BundleIndex, "registry">;
   layout: SiteLayout;
   engine: Engine;
-  /** on the host */
-  port: number;
+  settings: ServeSettings;
   /** what is still to be written, by where it goes; paths need not exist yet */
   needed: SpaceNeeded[];
   /** what is wrong with the certificates that will be used: dates against the clock, names, addresses */
@@ -45,11 +44,11 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
   const checks: (Finding[] | Promise<Finding[]>)[] = [
     "platform" in described ? checkEngine(input, described) : [described],
     engine === undefined ? [] : checkContainer(engine, input.layout),
-    checkPort(engine, input.layout, input.port),
+    checkPort(engine, input.layout, input.settings.port),
     checkDirectory(input.layout),
     checkWritable([...folders, input.layout.certs, input.layout.storage, input.layout.releases]),
     checkSpace(input.needed),
-    checkAddresses(input.index.addresses),
+    checkAddresses(input.settings.addresses),
     input.certificateFindings,
   ];
   const found = await Promise.all(checks.map(async (check) => await withoutThrowing(check)));

@@ -15,6 +15,21 @@ import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
 /** repository name → tag → digest */
 export type Tags = Record<string, Record<string, Digest>>;
 
+/** How the registry is reached, and what it takes. */
+export interface ServeSettings {
+  /** names and IP addresses that clients use, the registry's name first */
+  addresses: string[];
+  /** on the host */
+  port: number;
+  access: "read-only" | "push";
+}
+
+/** What the user says at the site instead of what the bundle says. */
+export interface SiteChoices {
+  addresses?: string[];
+  port?: number;
+}
+
 /** One bundle as it was installed. Written when the install is complete. */
 export interface ReleaseRecord {
   bundleDigest: Digest;
@@ -29,6 +44,10 @@ export interface ReleaseRecord {
   tagsAfter: Tags;
   /** what the install had to write */
   placed: { blobs: number; bytes: number };
+  /** how it is served */
+  settings: ServeSettings;
+  /** what of that was chosen at the site, now or for an earlier release */
+  chosen: SiteChoices;
 }
 
 /** Makes the site's directory and marks it as drydock's. The first write of an install. */
@@ -117,7 +136,9 @@ function isReleaseRecord(value: unknown): value is ReleaseRecord {
     typeof record.release === "number" &&
     typeof record.installedAt === "string" &&
     typeof record.tagsBefore === "object" &&
-    typeof record.tagsAfter === "object"
+    typeof record.tagsAfter === "object" &&
+    typeof record.settings === "object" &&
+    typeof record.chosen === "object"
   );
 }
 

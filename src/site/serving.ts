@@ -1,6 +1,5 @@
 /** What the site serves now: the CA to trust, and the addresses of the registry. */
 import { readFile } from "node:fs/promises";
-import { parseBundleIndex } from "../archive/schema.ts";
 import { DrydockError } from "../errors.ts";
 import { currentRelease, findSite } from "./record.ts";
 
@@ -25,7 +24,7 @@ export async function readServing(site?: string): Promise<Serving> {
       },
     );
   }
-  const index = parseBundleIndex(await readFile(layout.release(release.bundleDigest).bundleIndex));
   const ca = await readFile(layout.caCertificate, "utf8");
-  return { ca, addresses: index.addresses, port: index.registry.port };
+  const { addresses, port } = release.settings;
+  return { ca, addresses, port };
 }

@@ -80,7 +80,8 @@ async function plan(
   bundle: { contents: Content[]; certificates: BundleCertificates },
   options: { addresses?: string[]; passphrase?: string; now?: Date } = {},
 ): Promise<Planned> {
-  const changes = { certificates: bundle.certificates, addresses: options.addresses ?? addresses };
+  const wanted = options.addresses ?? addresses;
+  const changes = { certificates: bundle.certificates, addresses: wanted };
   const { path } = await writeBundleOf(join(folder, `bundle-${++count}.tar`), bundle.contents, changes);
   const opened = await openBundle(await openFile(path));
   let asked = 0;
@@ -89,7 +90,11 @@ async function plan(
       asked++;
       return options.passphrase ?? passphrase;
     };
-    const planned = await planCertificates(opened, layout, { askPassphrase, now: options.now ?? now });
+    const planned = await planCertificates(opened, layout, {
+      addresses: wanted,
+      askPassphrase,
+      now: options.now ?? now,
+    });
     return { ...planned, asked };
   } finally {
     await opened.close();

@@ -11,7 +11,7 @@ import { type Finding, failOnErrors, type PreflightInput, preflight } from "../.
 import { runRegistry } from "../../src/install/run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite } from "../../src/site/record.ts";
+import { claimSite, type ServeSettings } from "../../src/site/record.ts";
 import { makeImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
@@ -22,6 +22,8 @@ const folder = await goInside(import.meta.url);
 const engine = connectEngine();
 const { platform } = await engine.describe();
 
+const settings: ServeSettings = { addresses: [registryName, hostAddress], port: 443, access: "push" };
+
 function input(changes: Partial<PreflightInput> = {}): PreflightInput {
   const registry = {
     reference: "registry:2",
@@ -30,10 +32,10 @@ function input(changes: Partial<PreflightInput> = {}): PreflightInput {
     access: "push",
   } as const;
   return {
-    index: { addresses: [registryName, hostAddress], registry },
+    index: { registry },
     layout: siteLayout(join(folder, "new/site")),
     engine,
-    port: 443,
+    settings,
     needed: [{ path: join(folder, "new/site/storage"), bytes: 1_000_000, inodes: 10 }],
     certificateFindings: [],
     configFolder: join(folder, "etc/drydock"),
@@ -101,7 +103,7 @@ test("a port that another process has, on all addresses or on one", async () => 
     const server = await listen(host, 5443);
     try {
       assert.match(
-        await found({ port: 5443 }),
+        await found({ settings: { ...settings, port: 5443 } }),
         new RegExp(`^port: 5443 is taken by \\S+ \\(process ${process.pid}\\)$`),
         host,
       );
@@ -109,7 +111,7 @@ test("a port that another process has, on all addresses or on one", async () => 
       server.close();
     }
   }
-  assert.equal(await found({ port: 5443 }), "");
+  assert.equal(await found({ settings: { ...settings, port: 5443 } }), "");
 });
 
 test("a port that is our own registry's, and one that another container has", async () => {
@@ -160,8 +162,7 @@ test("a directory on a file system that is mounted read-only, or too small, or o
 });
 
 test("an address that is on no interface is a warning, and the certificates' findings are passed on", async () => {
-  const { index } = input();
-  const changes = { index: { ...index, addresses: [registryName, "10.99.99.99"] } };
+  const changes = { settings: { ...settings, addresses: [registryName, "10.99.99.99"] } };
   assert.match(await found(changes, "warning"), /^addresses: 10\.99\.99\.99 is on no interface/);
   const finding: Finding = { check: "certificates", level: "error", text: "it has ended" };
   assert.match(await found({ certificateFindings: [finding] }), /certificates: it has ended/);

@@ -32,6 +32,8 @@ function record(name: string, installedAt: string): ReleaseRecord {
     tagsBefore: {},
     tagsAfter: { alpine: { "3.20": digestOf("alpine") } },
     placed: { blobs: 3, bytes: 1234 },
+    settings: { addresses: ["registry.plant7.lan"], port: 443, access: "read-only" },
+    chosen: {},
   };
 }
 

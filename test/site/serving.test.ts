@@ -8,17 +8,13 @@ import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { type SiteLayout, siteLayout } from "../../src/site/layout.ts";
 import { rememberSite, writeRelease } from "../../src/site/record.ts";
 import { readServing } from "../../src/site/serving.ts";
-import { makeIndex } from "../archive/bundles.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-serving-"));
 after(() => rm(folder, { recursive: true }));
 
-const index = makeIndex([Buffer.from("{}")]);
-
 /** As an install leaves it. */
 async function install(layout: SiteLayout, addresses: string[], installedAt: string): Promise<Digest> {
-  const bytes = JSON.stringify({ ...index, addresses });
-  const bundleDigest = digestOf(bytes);
+  const bundleDigest = digestOf(addresses.join());
   await writeRelease(layout, {
     bundleDigest,
     name: "plant-7",
@@ -27,8 +23,9 @@ async function install(layout: SiteLayout, addresses: string[], installedAt: str
     tagsBefore: {},
     tagsAfter: {},
     placed: { blobs: 1, bytes: 2 },
+    settings: { addresses, port: 443, access: "read-only" },
+    chosen: {},
   });
-  await writeFile(layout.release(bundleDigest).bundleIndex, bytes);
   await mkdir(layout.certs, { recursive: true });
   await writeFile(layout.caCertificate, "the CA");
   return bundleDigest;
