@@ -10,10 +10,22 @@ export interface Step {
   advance(bytes: number): void;
   /** What is being worked on now, a few words. */
   detail(text: string): void;
+  /**
+   * A part of the work, a blob say, is in flight from now on. Its bytes are shown beside the step's, and are
+   * no part of them: whoever begins a piece still tells the step what is done. @param size in bytes
+   */
+  piece(name: string, size: number): Piece;
   /** The step is over; `summary` is a few words of what it did. */
   done(summary?: string): void;
   /** The step ended with an error, which is thrown besides. */
   failed(): void;
+}
+
+/** What is in flight until `end` is called, however it ends. */
+export interface Piece {
+  /** So many more bytes of it have come. */
+  advance(bytes: number): void;
+  end(): void;
 }
 
 export interface Reporter {
@@ -24,7 +36,16 @@ export interface Reporter {
   warn(text: string): void;
 }
 
-const silentStep: Step = { total() {}, advance() {}, detail() {}, done() {}, failed() {} };
+const silentPiece: Piece = { advance() {}, end() {} };
+
+const silentStep: Step = {
+  total() {},
+  advance() {},
+  detail() {},
+  piece: () => silentPiece,
+  done() {},
+  failed() {},
+};
 
 /** Says nothing. */
 export const silentReporter: Reporter = { step: () => silentStep, note() {}, warn() {} };

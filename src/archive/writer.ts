@@ -6,6 +6,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { Piece } from "../reporter.ts";
 import type { BundleIndex } from "./bundle-index.ts";
 import { type Journal, JournalWriter, journalOf } from "./journal.ts";
 import { blobName, endSize, headerOf, layOut, paddingOf, type Slot, topNames } from "./layout.ts";
@@ -70,6 +71,8 @@ export interface WriterOptions {
   journal?: Journal | undefined;
   /** is called with each number of blob bytes that are there */
   advance: (bytes: number) => void;
+  /** a blob is in flight; what comes of it is counted anew where it is fetched again, other than with `advance` */
+  piece?: (blob: Slot, where: string) => Piece;
 }
 
 /** Whether what an earlier try left stands where this plan wants it. */
@@ -160,8 +163,9 @@ export class ArchiveWriter {
     const slot = this.#empty.get(digest);
     if (!slot) return;
     this.#empty.delete(digest);
+    const piece = this.#options.piece?.(slot, where);
     try {
-      await this.#fill(slot, source, where, from);
+      await this.#fill(slot, source, where, from, piece);
       await this.#note(slot, slot.size);
       this.#unfinished--;
     } catch (error) {
@@ -170,6 +174,8 @@ export class ArchiveWriter {
       // The bytes that are there are wrong: what comes next begins anew.
       if (error instanceof DrydockError && error.kind === "integrity") await this.#note(slot, 0);
       throw error;
+    } finally {
+      piece?.end();
     }
   }
 
@@ -186,9 +192,16 @@ export class ArchiveWriter {
     await this.#journal.close().catch(() => {});
   }
 
-  async #fill(slot: Slot, source: AsyncIterable<Uint8Array>, where: string, from: number): Promise<void> {
+  async #fill(
+    slot: Slot,
+    source: AsyncIterable<Uint8Array>,
+    where: string,
+    from: number,
+    piece: Piece | undefined,
+  ): Promise<void> {
     const hash = createHash("sha256");
     if (from > 0) await this.#hashKept(slot, from, hash);
+    piece?.advance(from);
     let gathered: Uint8Array[] = from > 0 ? [] : [this.#headerOf(slot)];
     let gatheredSize = 0;
     let at = from > 0 ? slot.bodyAt + from : slot.headerAt;
@@ -214,6 +227,7 @@ export class ArchiveWriter {
     };
     for await (const chunk of source) {
       received += chunk.length;
+      piece?.advance(chunk.length);
       if (received > slot.size) break;
       hash.update(chunk);
       gathered.push(chunk);

@@ -4,6 +4,7 @@
  */
 import { basename } from "node:path";
 import type { Journal } from "../archive/journal.ts";
+import type { Slot } from "../archive/layout.ts";
 import { openSource } from "../archive/open-source.ts";
 import { checkOutput, inBytes, partialOf } from "../archive/output.ts";
 import { partName } from "../archive/parts.ts";
@@ -11,6 +12,7 @@ import { type Bundle, openBundle } from "../archive/reader.ts";
 import { discardAll, findEarlier, salvage, setAside } from "../archive/salvage.ts";
 import { type ArchiveParts, ArchiveWriter, fits, planArchive } from "../archive/writer.ts";
 import { DrydockError } from "../errors.ts";
+import { type Digest, shortDigest } from "../oci/digest.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
 import type { BlobSink, Content } from "./content.ts";
 
@@ -66,6 +68,7 @@ export async function seal(
   await runStep(reporter, "write bundle", async (step) => {
     step.total(blobs.reduce((sum, { size }) => sum + size, 0));
     const advance = (bytes: number) => step.advance(bytes);
+    const piece = ({ digest, size }: Slot, where: string) => step.piece(shortName(where, digest), size);
     if (journal) step.detail("checking what is there");
     const writer = await ArchiveWriter.create(output, plan, {
       force: options.force,
@@ -73,10 +76,12 @@ export async function seal(
       mode,
       journal,
       advance,
+      piece,
     });
     try {
       await salvage(output, writer);
       for (const bundle of from.reusable) await reuse(bundle, writer, step, reporter);
+      step.detail("");
       await fillAll(contents, writer);
       step.detail("syncing");
       await writer.finish();
@@ -86,6 +91,12 @@ export async function seal(
     }
   });
   return { digest: plan.digest, size: plan.size };
+}
+
+/** "library/alpine:3.20 3b1f0a2c4d5e" */
+function shortName(where: string, digest: Digest): string {
+  const name = where.replace(/^docker\.io\//, "").replace(/@sha256:[0-9a-f]{64}$/, "");
+  return `${name} ${shortDigest(digest)}`;
 }
 
 /** The error, and how to go on. */

@@ -4,7 +4,7 @@
 import { Errors } from "@oclif/core";
 import { nearest } from "../did-you-mean.ts";
 import { DrydockError, type ErrorKind, errorCode, errorText, exitCodes } from "../errors.ts";
-import { printable } from "./format.ts";
+import { printable, wrapped } from "./format.ts";
 
 export interface Failure {
   kind: ErrorKind;
@@ -76,21 +76,6 @@ export function failureText(failure: Failure, color: boolean, width?: number): s
   }
   const hint = failure.hint === undefined ? "" : `${printable(failure.hint, true)}\n`;
   return painted(wrapped(`${label}: ${printable(failure.message, true)}\n${hint}`, width));
-}
-
-/** Breaks lines between words; a word that is longer than a line, a path say, stays whole. */
-function wrapped(text: string, width = Number.POSITIVE_INFINITY): string {
-  const wrapLine = (line: string) => {
-    const lines = [""];
-    for (const word of line.split(/(?<=\S)(?= )/)) {
-      const last = lines.length - 1;
-      const isTooLong = `${lines[last]}${word}`.length > width && lines[last] !== "";
-      if (isTooLong) lines.push(word.trimStart());
-      else lines[last] += word;
-    }
-    return lines.join("\n");
-  };
-  return text.split("\n").map(wrapLine).join("\n");
 }
 
 export function failureJson(failure: Failure): string {

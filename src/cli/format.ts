@@ -74,6 +74,21 @@ function widthOf(text: string): number {
   return [...stripVTControlCharacters(text)].length;
 }
 
+/** Breaks lines between words; a word that is longer than a line, a path say, stays whole. */
+export function wrapped(text: string, width = Number.POSITIVE_INFINITY): string {
+  const wrapLine = (line: string) => {
+    const lines = [""];
+    for (const word of line.split(/(?<=\S)(?= )/)) {
+      const last = lines.length - 1;
+      const isTooLong = widthOf(`${lines[last]}${word}`) > width && lines[last] !== "";
+      if (isTooLong) lines.push(word.trimStart());
+      else lines[last] += word;
+    }
+    return lines.join("\n");
+  };
+  return text.split("\n").map(wrapLine).join("\n");
+}
+
 /**
  * Text from elsewhere (a registry's answer, an image's name) without the control characters by which it
  * could move the cursor or pass for our own output. Line feeds stay if `lines`.

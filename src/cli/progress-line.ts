@@ -1,8 +1,10 @@
 /**
  * One running step as one line: its figures, and as many of them as fit the terminal's width.
  */
-import type { Step } from "../reporter.ts";
+import type { Piece, Step } from "../reporter.ts";
 import { formatBytes, formatDuration, formatRate, printable } from "./format.ts";
+import { cut, type Marks } from "./marks.ts";
+import { Pieces } from "./pieces.ts";
 
 /** Samples for the rate are taken at most every half second, over the last ten. */
 const samplesKept = 20;
@@ -12,6 +14,7 @@ const sampleEvery = 500;
 export class Progress implements Step {
   readonly title: string;
   readonly began: number;
+  readonly pieces: Pieces;
   detailText = "";
   doneBytes = 0;
   totalBytes: number | undefined;
@@ -28,6 +31,7 @@ export class Progress implements Step {
     this.title = printable(title);
     this.#now = now;
     this.began = now();
+    this.pieces = new Pieces(now);
     this.#onEnd = onEnd;
     this.#samples = [{ at: this.began, bytes: 0 }];
   }
@@ -46,6 +50,10 @@ export class Progress implements Step {
 
   detail(text: string): void {
     this.detailText = printable(text);
+  }
+
+  piece(name: string, size: number): Piece {
+    return this.pieces.begin(name, size);
   }
 
   done(summary = ""): void {
@@ -96,33 +104,6 @@ function timeLeft(seconds: number): string {
   return seconds < 59.5 ? `${Math.ceil(seconds)} s` : formatDuration(seconds);
 }
 
-export interface Marks {
-  spinner: readonly string[];
-  full: string;
-  empty: string;
-  ellipsis: string;
-  done: string;
-  failed: string;
-}
-
-export const unicodeMarks: Marks = {
-  spinner: [..."⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"],
-  full: "█",
-  empty: "░",
-  ellipsis: "…",
-  done: "✓",
-  failed: "✗",
-};
-
-export const asciiMarks: Marks = {
-  spinner: [..."|/-\\"],
-  full: "#",
-  empty: ".",
-  ellipsis: "~",
-  done: "+",
-  failed: "x",
-};
-
 /** For a terminal. Never longer than `width` characters. */
 export function liveLine(progress: Progress, width: number, frame: number, marks: Marks): string {
   let line = `${marks.spinner[frame % marks.spinner.length]} ${progress.title}`;
@@ -142,17 +123,11 @@ function bar(fraction: number, width: number, marks: Marks): string {
   return marks.full.repeat(full) + marks.empty.repeat(width - full);
 }
 
-function cut(line: string, width: number, marks: Marks): string {
-  const characters = [...line];
-  return characters.length <= width
-    ? line
-    : characters.slice(0, Math.max(0, width - 1)).join("") + marks.ellipsis;
-}
-
 /** For a log. */
 export function plainLine(progress: Progress): string {
   const parts = figures(progress).map((part) => part.trim());
-  return [`  ${progress.title}:`, ...parts, progress.detailText].filter((part) => part !== "").join("  ");
+  const words = [`  ${progress.title}:`, ...parts, progress.detailText, progress.pieces.summary()];
+  return words.filter((part) => part !== "").join("  ");
 }
 
 /** "✓ Place  41 blobs  (12.3 s)" */

@@ -16,3 +16,11 @@ export function isLive(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv = pro
 export function hasUnicode(env: NodeJS.ProcessEnv = process.env): boolean {
   return /utf-?8/i.test(env.LC_ALL || env.LC_CTYPE || env.LANG || "");
 }
+
+/**
+ * Whether the terminal breaks the lines that are there anew when it gets narrower, as nearly all do. Those
+ * that don't cut them: xterm itself (others only take its name), GNU screen, and the kernel's console.
+ */
+export function reflows(env: NodeJS.ProcessEnv = process.env): boolean {
+  return !env.XTERM_VERSION && !env.STY && env.TERM !== "linux";
+}

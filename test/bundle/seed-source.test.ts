@@ -241,6 +241,7 @@ describe("a seed from a URL", () => {
       step: (title) => {
         said.push(title);
         return {
+          ...silentReporter.step(title),
           total: (size) => {
             total = size;
           },
@@ -249,7 +250,6 @@ describe("a seed from a URL", () => {
           },
           detail: (text) => said.push(text),
           done: (summary) => said.push(summary ?? ""),
-          failed() {},
         };
       },
       note: (text) => said.push(text),

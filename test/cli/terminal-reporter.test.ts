@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stripVTControlCharacters } from "node:util";
-import { liveLine, Progress, unicodeMarks } from "../../src/cli/progress-line.ts";
+import { unicodeMarks } from "../../src/cli/marks.ts";
+import { liveLine, Progress } from "../../src/cli/progress-line.ts";
 import { terminalReporter } from "../../src/cli/terminal-reporter.ts";
 
 const program = join(import.meta.dirname, "frame.ts");

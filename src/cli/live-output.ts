@@ -1,0 +1,106 @@
+/**
+ * Progress on a terminal: the running steps' lines are drawn over.
+ */
+import { wrapped } from "./format.ts";
+import type { Marks } from "./marks.ts";
+import { Output, type Screen } from "./output.ts";
+import { liveLine, type Progress } from "./progress-line.ts";
+
+const hideCursor = "\u001b[?25l";
+const showCursor = "\u001b[?25h";
+const eraseRest = "\u001b[K";
+const eraseBelow = "\u001b[J";
+const frameEvery = 100;
+
+/** The lines of pieces take at most so many rows of a terminal, and at most a part of its height. */
+const mostPieces = 4;
+const shareOfPieces = 1 / 4;
+
+/**
+ * The running steps' lines stand below what is finished. They are overwritten in place, in one write a
+ * frame, each erased only from its new end on: so nothing flickers.
+ */
+export class LiveOutput extends Output {
+  #marks: Marks;
+  #reflows: boolean;
+  /** how many columns each of the lines has that stand there now */
+  #drawn: number[] = [];
+  #frame = 0;
+  #cursorHidden = false;
+  #onExit = () => this.close();
+
+  /** @param reflows whether the terminal breaks lines anew when it gets narrower */
+  constructor(screen: Screen, marks: Marks, reflows: boolean) {
+    super(screen, frameEvery);
+    this.#marks = marks;
+    this.#reflows = reflows;
+  }
+
+  override begin(progress: Progress): void {
+    super.begin(progress);
+    if (!this.#cursorHidden) {
+      this.#cursorHidden = true;
+      this.screen.write(hideCursor);
+      process.once("exit", this.#onExit);
+    }
+    this.#draw("");
+  }
+
+  line(text: string): void {
+    this.#draw(`${wrapped(text, this.#width)}\n`);
+  }
+
+  protected tick(): void {
+    this.#frame++;
+    this.#draw("");
+  }
+
+  protected override stop(): void {
+    super.stop();
+    this.#draw("");
+    if (!this.#cursorHidden) return;
+    this.#cursorHidden = false;
+    this.screen.write(showCursor);
+    process.off("exit", this.#onExit);
+  }
+
+  /** The last column stays free: a terminal that has filled it may wrap. */
+  get #width(): number {
+    return Math.max(20, (this.screen.columns ?? 80) - 1);
+  }
+
+  /** Writes `above` where the running lines begin, and these anew below it. */
+  #draw(above: string): void {
+    const up = this.#rowsDrawn();
+    const lines = this.#lines();
+    const text = [
+      up > 0 ? `\u001b[${up}A\r` : "",
+      above === "" ? "" : eraseBelow + above,
+      ...lines.map((line) => `${line}${eraseRest}\n`),
+      up > lines.length ? eraseBelow : "",
+    ].join("");
+    this.#drawn = lines.map((line) => [...line].length);
+    if (text !== "") this.screen.write(text);
+  }
+
+  #lines(): string[] {
+    // What has scrolled off at the top cannot be drawn over.
+    const rows = this.screen.rows ?? 24;
+    const most = Math.max(1, rows - 1);
+    const mostRows = Math.min(mostPieces, Math.floor(rows * shareOfPieces));
+    const steps = [...this.running].slice(0, most);
+    let room = most - steps.length;
+    return steps.flatMap((progress) => {
+      const pieces = progress.pieces.lines(room, mostRows, this.#width, this.#marks);
+      room -= pieces.length;
+      return [liveLine(progress, this.#width, this.#frame, this.#marks), ...pieces];
+    });
+  }
+
+  /** How many of the terminal's rows the lines take that stand there: more than one each, if it got narrower. */
+  #rowsDrawn(): number {
+    const columns = this.screen.columns ?? 80;
+    if (!this.#reflows) return this.#drawn.length;
+    return this.#drawn.reduce((sum, length) => sum + Math.max(1, Math.ceil(length / columns)), 0);
+  }
+}

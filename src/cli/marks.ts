@@ -1,0 +1,46 @@
+/**
+ * The characters that progress is drawn with, and cutting what is too long for a line.
+ */
+
+export interface Marks {
+  spinner: readonly string[];
+  full: string;
+  empty: string;
+  ellipsis: string;
+  done: string;
+  failed: string;
+}
+
+export const unicodeMarks: Marks = {
+  spinner: [..."⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"],
+  full: "█",
+  empty: "░",
+  ellipsis: "…",
+  done: "✓",
+  failed: "✗",
+};
+
+export const asciiMarks: Marks = {
+  spinner: [..."|/-\\"],
+  full: "#",
+  empty: ".",
+  ellipsis: "~",
+  done: "+",
+  failed: "x",
+};
+
+/** Keeps what fits of the beginning. @param width in characters */
+export function cut(line: string, width: number, marks: Marks): string {
+  const characters = [...line];
+  return characters.length <= width
+    ? line
+    : characters.slice(0, Math.max(0, width - 1)).join("") + marks.ellipsis;
+}
+
+/** Keeps what fits of the end. @param width in characters */
+export function cutFront(text: string, width: number, marks: Marks): string {
+  const characters = [...text];
+  return characters.length <= width
+    ? text
+    : marks.ellipsis + characters.slice(characters.length - Math.max(0, width - 1)).join("");
+}
