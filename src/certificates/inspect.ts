@@ -70,6 +70,8 @@ function alternativeNames(certificate: X509Certificate): { names: string[]; ips:
 }
 
 export interface CertificateProblem {
+  /** what is wrong: the issuer or usage, the key, the dates, a name that is missing */
+  about: "issuer" | "key" | "not yet valid" | "ended" | "name";
   problem: string;
   hint?: string;
 }
@@ -103,21 +105,26 @@ function checkChain(ca: X509Certificate, server: X509Certificate): CertificatePr
   const problems: CertificateProblem[] = [];
   if (!ca.ca) {
     problems.push({
+      about: "issuer",
       problem: "the CA certificate is not a CA's (no CA:TRUE)",
       hint: "Is it the server's own certificate? Clients must be given the one that signed it.",
     });
   }
   if (!server.checkIssued(ca)) {
     problems.push({
+      about: "issuer",
       problem: "the server certificate was not issued by this CA: its issuer or key identifier differ",
     });
   } else if (!server.verify(ca.publicKey)) {
-    problems.push({ problem: "the CA's signature on the server certificate is wrong" });
+    problems.push({ about: "issuer", problem: "the CA's signature on the server certificate is wrong" });
   }
   // Despite its name this holds the extended key usages.
   const usages = server.keyUsage as string[] | undefined;
   if (usages !== undefined && !usages.includes(serverAuth)) {
-    problems.push({ problem: "the server certificate is not meant for servers (no serverAuth)" });
+    problems.push({
+      about: "issuer",
+      problem: "the server certificate is not meant for servers (no serverAuth)",
+    });
   }
   return problems;
 }
@@ -126,19 +133,21 @@ function checkKey(server: X509Certificate, key: string): CertificateProblem[] {
   try {
     if (server.checkPrivateKey(createPrivateKey(key))) return [];
   } catch (error) {
-    return [{ problem: `the server's key cannot be read: ${errorText(error)}` }];
+    return [{ about: "key", problem: `the server's key cannot be read: ${errorText(error)}` }];
   }
-  return [{ problem: "the server's key does not belong to the server certificate" }];
+  return [{ about: "key", problem: "the server's key does not belong to the server certificate" }];
 }
 
 function checkDates(certificate: X509Certificate, what: string, now: Date): CertificateProblem[] {
   const clock = `This host's clock says ${now.toISOString()}.`;
   if (certificate.validFromDate.getTime() > now.getTime()) {
     const begin = certificate.validFromDate.toISOString();
-    return [{ problem: `the ${what} is not valid before ${begin}`, hint: `${clock} Is it slow?` }];
+    const problem = `the ${what} is not valid before ${begin}`;
+    return [{ about: "not yet valid", problem, hint: `${clock} Is it slow?` }];
   }
   if (certificate.validToDate.getTime() < now.getTime()) {
-    return [{ problem: `the ${what} ended on ${certificate.validToDate.toISOString()}`, hint: clock }];
+    const problem = `the ${what} ended on ${certificate.validToDate.toISOString()}`;
+    return [{ about: "ended", problem, hint: clock }];
   }
   return [];
 }
@@ -149,5 +158,6 @@ function checkName(server: X509Certificate, text: string): CertificateProblem[] 
   if (found !== undefined) return [];
   const { names, ips } = alternativeNames(server);
   const named = [...names, ...ips].join(", ") || "nothing";
-  return [{ problem: `the server certificate does not name ${value}`, hint: `It names ${named}.` }];
+  const problem = `the server certificate does not name ${value}`;
+  return [{ about: "name", problem, hint: `It names ${named}.` }];
 }
