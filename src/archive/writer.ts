@@ -16,8 +16,9 @@ import { formatSums } from "./sums.ts";
 
 /** Chunks are gathered until they are so many bytes, then written at once. */
 const writeSize = 1024 * 1024;
-/** The journal hears of a blob under way each time so many bytes of it are written. */
+/** The journal hears of a blob under way each time so many bytes of it are written, or so many milliseconds on. */
 const noteSize = 8 * writeSize;
+const noteEvery = 1000;
 
 export interface ArchiveParts {
   index: BundleIndex;
@@ -69,7 +70,7 @@ export interface WriterOptions {
   split?: number | undefined;
   /** what an earlier try left, if it fits this plan (see `fits`) */
   journal?: Journal | undefined;
-  /** is called with each number of blob bytes that are there */
+  /** is called with each number of blob bytes that have come */
   advance: (bytes: number) => void;
   /** a blob is in flight; what comes of it is counted anew where it is fetched again, other than with `advance` */
   piece?: (blob: Slot, where: string) => Piece;
@@ -207,19 +208,20 @@ export class ArchiveWriter {
     let at = from > 0 ? slot.bodyAt + from : slot.headerAt;
     let received = from;
     let noted = from;
+    let notedAt = performance.now();
     let writing: Promise<void> = Promise.resolve();
     const flush = async () => {
       await writing;
-      const [chunks, position, size] = [gathered, at, gatheredSize];
+      const [chunks, position] = [gathered, at];
       at += chunks.reduce((sum, chunk) => sum + chunk.length, 0);
       const have = at - slot.bodyAt;
       gathered = [];
       gatheredSize = 0;
-      const isDue = have - noted >= noteSize;
-      if (isDue) noted = have;
+      const now = performance.now();
+      const isDue = have - noted >= noteSize || now - notedAt >= noteEvery;
+      if (isDue) [noted, notedAt] = [have, now];
       writing = (async () => {
         await this.#onDisk(this.#output.write(chunks, position));
-        if (size > 0) this.#count(slot, have);
         if (isDue) await this.#note(slot, have);
       })();
       // Its error is thrown by the next flush; until then nobody waits for it.
@@ -227,8 +229,9 @@ export class ArchiveWriter {
     };
     for await (const chunk of source) {
       received += chunk.length;
-      piece?.advance(chunk.length);
       if (received > slot.size) break;
+      this.#count(slot, received);
+      piece?.advance(chunk.length);
       hash.update(chunk);
       gathered.push(chunk);
       gatheredSize += chunk.length;

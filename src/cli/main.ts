@@ -10,6 +10,7 @@ import { loadConfiguration, type Program } from "./configuration.ts";
 import { describeFailure, failureJson, failureText } from "./failure.ts";
 import { DrydockHelp } from "./help.ts";
 import { hasColor } from "./terminal.ts";
+import { closeReporters } from "./terminal-reporter.ts";
 
 /** @param argv what follows the program's name. @returns the exit code */
 export async function main(argv: readonly string[], program: Program): Promise<number> {
@@ -22,6 +23,7 @@ export async function main(argv: readonly string[], program: Program): Promise<n
     if (isExit(error)) return error.oclif.exit;
     const { bin = program.pjson.name } = program.pjson.oclif;
     const failure = describeFailure(error, bin, commandOf(argv, program));
+    closeReporters();
     if (wantsJson(argv)) process.stdout.write(failureJson(failure));
     else process.stderr.write(failureText(failure, hasColor(process.stderr), process.stderr.columns));
     return failure.exitCode;

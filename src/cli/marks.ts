@@ -37,10 +37,12 @@ export function cut(line: string, width: number, marks: Marks): string {
     : characters.slice(0, Math.max(0, width - 1)).join("") + marks.ellipsis;
 }
 
-/** Keeps what fits of the end. @param width in characters */
+/** Keeps what fits of the end, from a slash on if one is near. @param width in characters */
 export function cutFront(text: string, width: number, marks: Marks): string {
   const characters = [...text];
-  return characters.length <= width
-    ? text
-    : marks.ellipsis + characters.slice(characters.length - Math.max(0, width - 1)).join("");
+  if (characters.length <= width) return text;
+  const kept = characters.slice(characters.length - Math.max(0, width - 1));
+  const slash = kept.indexOf("/");
+  const from = slash > 0 && slash < width / 3 ? slash : 0;
+  return marks.ellipsis + kept.slice(from).join("");
 }

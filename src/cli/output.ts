@@ -38,8 +38,7 @@ export abstract class Output {
   }
 
   close(): void {
-    this.running.clear();
-    this.stop();
+    for (const progress of this.running) progress.failed();
   }
 
   protected stop(): void {

@@ -61,7 +61,9 @@ export class Progress implements Step {
   }
 
   failed(): void {
-    this.#onEnd(this, false, "");
+    const { doneBytes, totalBytes } = this;
+    const far = totalBytes === undefined ? "" : `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}`;
+    this.#onEnd(this, false, far);
   }
 
   /** From 0 to 1, never less than it was, even where the total grows; undefined without a total. */

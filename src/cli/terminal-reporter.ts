@@ -12,8 +12,16 @@ import { endLine, Progress } from "./progress-line.ts";
 import { hasColor, hasUnicode, isLive, reflows } from "./terminal.ts";
 
 export interface LiveReporter extends Reporter {
-  /** Takes unfinished lines away and gives the cursor back. */
+  /** Says that what runs is not finished, and gives the cursor back. */
   close(): void;
+}
+
+/** Those that may have something on the screen. */
+const open = new Set<LiveReporter>();
+
+/** Before anything else is written: a running step's lines would be drawn over it. */
+export function closeReporters(): void {
+  for (const reporter of open) reporter.close();
 }
 
 interface Options {
@@ -38,16 +46,21 @@ export function terminalReporter(screen: Screen, options: Options = {}): LiveRep
     const mark = ok ? paint("green", marks.done) : paint("red", marks.failed);
     output.end(progress, endLine(progress, mark, summary));
   };
-  return {
+  const reporter: LiveReporter = {
     step(title: string): Step {
+      open.add(reporter);
       const progress = new Progress(title, now, end);
       output.begin(progress);
       return progress;
     },
     note: (text) => output.line(printable(text, true)),
     warn: (text) => output.line(`${paint("yellow", "Warning:")} ${printable(text, true)}`),
-    close: () => output.close(),
+    close() {
+      open.delete(reporter);
+      output.close();
+    },
   };
+  return reporter;
 }
 
 type Paint = (style: "green" | "red" | "yellow", text: string) => string;
