@@ -1,14 +1,17 @@
 /** The running registry is asked as clients will ask it: a real one, over TLS, on a host of its own. */
 import assert from "node:assert/strict";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { DrydockError, type ErrorKind } from "../../src/errors.ts";
 import { type ProveInput, prove } from "../../src/install/prove.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
-import { blobPath, tagCurrentLinkPath } from "../../src/oci/storage.ts";
-import { makeArtifact, makeImage, makeIndex } from "../lab/images.ts";
+import { blobPath, layerLinkPath, tagCurrentLinkPath } from "../../src/oci/storage.ts";
+import type { Reporter } from "../../src/reporter.ts";
+import { silentReporter } from "../../src/reporter.ts";
+import { makeArtifact, makeImage, makeIndex, type TestImage } from "../lab/images.ts";
 import { startRegistry } from "../lab/registry.ts";
 import { goInside, hostAddress, secondAddress } from "./inside.ts";
 import { makeSite, registryName, storeImage } from "./site-parts.ts";
@@ -52,6 +55,7 @@ function fails(kind: ErrorKind, ...texts: RegExp[]) {
 
 test("each name and address, and each kind of image manifest", async () => {
   assert.deepEqual(await prove(input(tags)), {
+    kind: "tags",
     addresses: [
       { connect: "127.0.0.1", as: registryName },
       { connect: "127.0.0.1", as: hostAddress },
@@ -103,6 +107,131 @@ test("a link to a manifest that isn't there", async () => {
   await writeFile(path, digestOf("nothing"));
   await assert.rejects(prove(input(tags)), fails("host", /team\/kinds:oci/));
   await writeFile(path, before);
+});
+
+/** Everything that an image and those below it hold. */
+function heldBy(image: TestImage): { revisions: Digest[]; layers: Digest[]; sizes: [Digest, number][] } {
+  const all = [image, ...(image.children ?? [])];
+  const blobs = all.flatMap((one) => one.blobs);
+  return {
+    revisions: all.map(({ digest }) => digest),
+    layers: [...new Set(blobs.map(({ digest }) => digest))],
+    sizes: [
+      ...all.map(({ digest, manifest }): [Digest, number] => [digest, manifest.length]),
+      ...blobs.map(({ digest, bytes }): [Digest, number] => [digest, bytes.length]),
+    ],
+  };
+}
+
+/** A full proof of these images in team/kinds, and of the first also in team/copy. */
+function fullInput(of: Record<string, TestImage>): ProveInput {
+  const held = Object.values(of).map(heldBy);
+  const [first] = Object.entries(of);
+  assert.ok(first);
+  const tagsOf = (some: Record<string, TestImage>) =>
+    Object.fromEntries(Object.entries(some).map(([tag, { digest }]) => [tag, digest]));
+  const { revisions, layers } = heldBy(first[1]);
+  const repositories = {
+    "team/kinds": {
+      tags: tagsOf(of),
+      revisions: held.flatMap((one) => one.revisions),
+      layers: [...new Set(held.flatMap((one) => one.layers))],
+    },
+    "team/copy": { tags: tagsOf({ [first[0]]: first[1] }), revisions, layers },
+  };
+  const sizes = new Map(held.flatMap((one) => one.sizes));
+  const full: BundleIndex = {
+    ...{ formatVersion: 1, name: "plant-7", release: 1, created: "2026-01-02T03:04:05Z", addresses },
+    registry: { reference: "registry:2", images: {}, port, access: "read-only" },
+    totals: { blobs: 0, bytes: 0, inodes: 0 },
+    certificates: { from: "site" },
+    ...{ seeds: [], files: [], images: [], leftOut: [], repositories },
+    blobs: [...sizes].map(([digest, size]) => ({ digest, size, role: "image" })),
+  };
+  return { ...input({}), repositories, full };
+}
+
+/** Another file's bytes for the time of `work`; undefined for none. */
+async function withFile(path: string, content: Buffer | undefined, work: () => Promise<void>): Promise<void> {
+  const full = join(layout.storage, path);
+  const before = await readFile(full);
+  if (content === undefined) await rm(full);
+  else await writeFile(full, content);
+  await work().finally(() => writeFile(full, before));
+}
+
+const layer = (image: TestImage): { digest: Digest; bytes: Buffer } => {
+  const found = image.blobs.at(-1);
+  assert.ok(found);
+  return found;
+};
+
+test("the full proof pulls and hashes every blob once, with its bytes counted", async () => {
+  await storeImage(layout, "team/copy", "oci", images.oci);
+  let told = 0;
+  let total = 0;
+  const reporter: Reporter = {
+    ...silentReporter,
+    step: (title) => ({
+      ...silentReporter.step(title),
+      total: (bytes) => {
+        total = bytes;
+      },
+      advance: (bytes) => {
+        told += bytes;
+      },
+    }),
+  };
+  const proof = await prove(fullInput(images), reporter);
+  const all = new Map(Object.values(images).flatMap((image) => heldBy(image).sizes));
+  const bytes = [...all.values()].reduce((sum, size) => sum + size, 0);
+  assert.equal(proof.kind, "full");
+  assert.deepEqual(proof.pulled, { blobs: all.size, bytes });
+  assert.deepEqual([told, total], [bytes, bytes]);
+});
+
+test("the full proof finds a layer with other bytes of the same size, and names the images", async () => {
+  const { digest, bytes } = layer(images.oci);
+  const other = Buffer.from(bytes);
+  other[40] = (other[40] ?? 0) ^ 1;
+  await withFile(blobPath(digest), other, async () => {
+    assert.equal((await prove(input(tags))).tags, 4);
+    const text = new RegExp(`${digest}, needed by team/kinds:oci and team/copy:oci: .*digest sha256:`);
+    await assert.rejects(prove(fullInput(images)), fails("integrity", text, /serve a blob as/));
+  });
+});
+
+test("the full proof finds a layer that is gone, one cut short, and a link that is missing", async () => {
+  const { digest, bytes } = layer(images.docker);
+  const named = new RegExp(`${digest}, needed by team/kinds:docker`);
+  for (const content of [undefined, bytes.subarray(0, 60), Buffer.concat([bytes, Buffer.from("more")])]) {
+    await withFile(blobPath(digest), content, () =>
+      assert.rejects(prove(fullInput(images)), fails("integrity", named)),
+    );
+  }
+  const copied = layer(images.oci).digest;
+  await withFile(layerLinkPath("team/copy", copied), undefined, () =>
+    assert.rejects(
+      prove(fullInput(images)),
+      fails("integrity", new RegExp(`${copied}, .*team/copy:oci.*404`)),
+    ),
+  );
+});
+
+test("the full proof finds what is wrong below an index: an image manifest, and one of its layers", async () => {
+  const [, child] = images.index.children ?? [];
+  assert.ok(child);
+  await withFile(blobPath(child.digest), undefined, () =>
+    assert.rejects(
+      prove(fullInput(images)),
+      fails("integrity", new RegExp(`${child.digest}, needed by team/kinds:index`)),
+    ),
+  );
+  const { digest } = child.blobs[0] ?? {};
+  assert.ok(digest);
+  await withFile(blobPath(digest), Buffer.from("{}"), () =>
+    assert.rejects(prove(fullInput(images)), fails("integrity", new RegExp(`${digest}, .*kinds:index`))),
+  );
 });
 
 test("a registry that comes up late is waited for, one that never does is not for long", async () => {
