@@ -2,35 +2,33 @@
  * `drydock install`: the isolated side's pipeline, its steps in order. Each can be repeated: what is
  * there already is left as it is.
  */
-import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { openSource } from "../archive/open-source.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
-import { loadImage } from "../engine/load.ts";
-import { DrydockError } from "../errors.ts";
 import { takeLock } from "../lock.ts";
-import { type Digest, shortDigest } from "../oci/digest.ts";
+import type { Digest } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
+import { removeJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import {
   claimSite,
   currentRelease,
   findSite,
-  readRelease,
   rememberSite,
   type ServeSettings,
   type SiteChoices,
-  writeRelease,
 } from "../site/record.ts";
+import { beginInstall, putOthersBack } from "./begin.ts";
 import { type CertificatePlan, placeCertificates, planCertificates } from "./certificates.ts";
-import { link, readTags } from "./link.ts";
+import { link } from "./link.ts";
 import { type Placement, place, planPlacement } from "./place.ts";
-import { type Finding, failOnErrors, preflight, registryPlatform } from "./preflight.ts";
+import { type Finding, failOnErrors, preflight } from "./preflight.ts";
 import { type Proof, prove } from "./prove.ts";
-import { runRegistry } from "./run.ts";
+import { completeRelease, differs } from "./release.ts";
+import { registryImageFor, serveRelease } from "./serve.ts";
 import { settingsFor } from "./settings.ts";
 
 export interface InstallOptions {
@@ -115,8 +113,14 @@ async function installBundle(
   for (const { text } of warnings) reporter.warn(text);
 
   await claimSite(layout);
+  await putOthersBack(layout, digest, reporter);
   await runStep(reporter, "place", (step) => place(bundle, placement, layout, step));
-  const tagsBefore = await readTags(index, layout);
+  await keepIndex(bundle, layout, digest);
+  const registryImage = await registryImageFor(index, engine);
+  const release = { index, digest, settings, chosen, registryImage, placed: placement.needed };
+  const effect =
+    certificates.action !== "keep" || placement.files.length > 0 || (await differs(layout, release));
+  const tagsBefore = effect ? await beginInstall(layout, index, digest) : {};
   const links = await runStep(
     reporter,
     "link",
@@ -124,11 +128,10 @@ async function installBundle(
     ({ tags }) => `${tags} tags moved`,
   );
   await placeCertificates(certificates, layout);
-  await keepIndex(bundle, layout, digest);
   const run = await runStep(
     reporter,
     "run",
-    () => startRegistry(engine, { index, layout, settings, digest }),
+    () => serveRelease(engine, layout, { bundleDigest: digest, registryImage, settings }),
     ({ why }) => why ?? "unchanged",
   );
   const proof = await prove(
@@ -140,39 +143,16 @@ async function installBundle(
     },
     reporter,
   );
-  const { blobs, bytes } = placement.needed;
-  const shown = placement.files.length;
-  const changed =
-    blobs > 0 ||
-    shown > 0 ||
-    links.links > 0 ||
-    links.tags > 0 ||
-    certificates.action !== "keep" ||
-    run.changed;
-  const recorded = await readRelease(layout, digest);
-  if (changed || !recorded) {
-    await writeRelease(layout, {
-      bundleDigest: digest,
-      name: index.name,
-      release: index.release,
-      installedAt: new Date().toISOString(),
-      tagsBefore: recorded?.tagsBefore ?? tagsBefore,
-      tagsAfter: Object.fromEntries(
-        Object.entries(index.repositories).map(([name, { tags }]) => [name, tags]),
-      ),
-      placed: { blobs, bytes },
-      settings,
-      chosen,
-    });
-  }
+  if (effect) await completeRelease(layout, release, tagsBefore);
   await rememberSite(layout);
+  await removeJournal(layout);
   return {
     site: layout.root,
     digest: bundle.digest,
     index,
     settings,
-    changed: changed || !recorded,
-    placed: { blobs, bytes },
+    changed: effect || links.links > 0 || run.changed,
+    placed: placement.needed,
     tagsMoved: links.tags,
     certificates: certificates.action,
     ...(run.why === undefined ? {} : { container: run.why }),
@@ -207,27 +187,4 @@ async function keepIndex(bundle: Bundle, layout: SiteLayout, digest: Digest): Pr
   if (kept?.equals(bundle.indexBytes)) return;
   await makeFolder(release.folder);
   await writeDurably(release.bundleIndex, bundle.indexBytes);
-}
-
-/** The step "run": the registry's image into the engine, out of the release's own blobs; then the container. */
-async function startRegistry(
-  engine: Engine,
-  {
-    index,
-    layout,
-    settings,
-    digest,
-  }: { index: BundleIndex; layout: SiteLayout; settings: ServeSettings; digest: Digest },
-) {
-  const release = layout.release(digest);
-  const { platform } = await engine.describe();
-  const image = index.registry.images[registryPlatform(index.registry.images, platform) ?? ""];
-  if (!image) throw new DrydockError("preflight", `the bundle has no registry image for ${platform}`);
-  const imageId = await loadImage(engine, {
-    manifest: await readFile(release.registryBlob(image)),
-    blob: (blob) => createReadStream(release.registryBlob(blob), { highWaterMark: 1024 * 1024 }),
-    name: `drydock/registry:${shortDigest(image)}`,
-  });
-  const { port, access } = settings;
-  return await runRegistry(engine, { layout, port, access, imageId });
 }

@@ -122,7 +122,8 @@ function repositoryPath(repository: string): string {
   throw new DrydockError("input", `storage path: ${JSON.stringify(repository)} is not a repository name`);
 }
 
-function tagPath(repository: string, tag: string): string {
+/** The folder of all that is known of a tag: taking it away takes the tag away. */
+export function tagPath(repository: string, tag: string): string {
   if (isTag(tag)) return `${repositoryPath(repository)}/_manifests/tags/${tag}`;
   throw new DrydockError("input", `storage path: ${JSON.stringify(tag)} is not a tag`);
 }

@@ -1,7 +1,9 @@
 /**
  * Every path of a site, in one place. With the root /srv/docker-registry:
  *
- *   drydock.json                                   says that the site is drydock's (see record.ts)
+ *   drydock.json                                   says that the site is drydock's, and which release is
+ *                                                  current (see record.ts)
+ *   journal.json                                   what the running action does (see journal.ts)
  *   certs/ca.pem  registry.pem  registry-key.pem   the last two are mounted in the registry's container
  *   certs/ca-key.pem                               only where the site makes its own certificates; the
  *                                                  container never sees it
@@ -10,7 +12,10 @@
  *   files/                                         what the manifest's `files:` carried
  *   releases/<hex of the bundle's digest>/
  *     release.json                                 the release's record: made last, so it says "complete"
+ *     certs/                                       copies of the site's certs/, as they were then
  *     bundle.json                                  the bundle index
+ *     receipt.json  receipt.txt                    what was installed, when and how it was proven; the latter
+ *                                                  is a page to hand over
  *     registry/blobs/sha256/<hex>                  the registry's own image
  *     files/<hex>                                  what goes to files/, until all of the bundle is placed
  *
@@ -25,6 +30,7 @@ export const defaultSiteRoot = "/srv/docker-registry";
 export interface SiteLayout {
   root: string;
   marker: string;
+  journal: string;
   certs: string;
   caCertificate: string;
   serverCertificate: string;
@@ -42,6 +48,14 @@ export interface ReleaseLayout {
   folder: string;
   record: string;
   bundleIndex: string;
+  receipt: string;
+  receiptPage: string;
+  /** its copies of the certificates, under the names that they have at the site */
+  certs: string;
+  caCertificate: string;
+  serverCertificate: string;
+  serverKey: string;
+  caKey: string;
   /** the folder of the registry image's blobs */
   registryBlobs: string;
   registryBlob(digest: Digest): string;
@@ -55,11 +69,8 @@ export function siteLayout(root: string): SiteLayout {
   return {
     root: at,
     marker: join(at, "drydock.json"),
-    certs: join(at, "certs"),
-    caCertificate: join(at, "certs", "ca.pem"),
-    serverCertificate: join(at, "certs", "registry.pem"),
-    serverKey: join(at, "certs", "registry-key.pem"),
-    caKey: join(at, "certs", "ca-key.pem"),
+    journal: join(at, "journal.json"),
+    ...certificatePaths(join(at, "certs")),
     storage: join(at, "storage"),
     incoming: join(at, "storage", ".drydock"),
     files: join(at, "files"),
@@ -74,8 +85,21 @@ function releaseLayout(folder: string): ReleaseLayout {
     folder,
     record: join(folder, "release.json"),
     bundleIndex: join(folder, "bundle.json"),
+    receipt: join(folder, "receipt.json"),
+    receiptPage: join(folder, "receipt.txt"),
+    ...certificatePaths(join(folder, "certs")),
     registryBlobs,
     registryBlob: (digest) => join(registryBlobs, hexOf(digest)),
     stagedFile: (digest) => join(folder, "files", hexOf(digest)),
+  };
+}
+
+function certificatePaths(certs: string) {
+  return {
+    certs,
+    caCertificate: join(certs, "ca.pem"),
+    serverCertificate: join(certs, "registry.pem"),
+    serverKey: join(certs, "registry-key.pem"),
+    caKey: join(certs, "ca-key.pem"),
   };
 }

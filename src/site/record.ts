@@ -1,15 +1,17 @@
 /**
  * What a site remembers: that it is drydock's, where it is, and each release that was installed.
  *
- *   <site>/drydock.json                  {"formatVersion": 1}: written before anything else
+ *   <site>/drydock.json                  {"formatVersion": 1}: written before anything else; "current" is
+ *                                        the digest of the bundle whose release is served
  *   /etc/drydock/site.json               {"site": "/srv/docker-registry"}
  *   <site>/releases/<hex>/release.json   a ReleaseRecord
  */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { makeFolder, writeDurably } from "./durable.ts";
+import { jsonText, readBytesIfThere, readJson } from "./json-file.ts";
 import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
 
 /** repository name → tag → digest */
@@ -36,8 +38,14 @@ export interface ReleaseRecord {
   /** of the manifest */
   name: string;
   release: number;
-  /** RFC 3339, in UTC. When this bundle was last installed with an effect. */
+  /** 1 for the site's first install, rising: says what came after what, whatever the clock said */
+  sequence: number;
+  /** RFC 3339, in UTC. When this bundle became the current release by an install; mending it later doesn't count. */
   installedAt: string;
+  /** the release that was current before, if there was one: what `rollback` goes back to */
+  over?: Digest;
+  /** RFC 3339, in UTC. When a rollback undid it; absent while it is in effect. */
+  rolledBackAt?: string;
   /** The values of the bundle's tags before it was installed; a tag that wasn't there is absent. */
   tagsBefore: Tags;
   /** The bundle's tags. */
@@ -48,6 +56,8 @@ export interface ReleaseRecord {
   settings: ServeSettings;
   /** what of that was chosen at the site, now or for an earlier release */
   chosen: SiteChoices;
+  /** the image manifest of the registry's own image, whose blobs are in the release's folder */
+  registryImage: Digest;
 }
 
 /** Makes the site's directory and marks it as drydock's. The first write of an install. */
@@ -60,6 +70,21 @@ export async function claimSite(layout: SiteLayout): Promise<void> {
 /** Whether drydock made, or took over, this site. @throws DrydockError "host" if it cannot be read. */
 export async function isClaimed(layout: SiteLayout): Promise<boolean> {
   return (await readJson(layout.marker)) !== undefined;
+}
+
+/** The bundle whose release is served now, as the site's marker says; undefined before the first is complete. */
+export async function currentDigest(layout: SiteLayout): Promise<Digest | undefined> {
+  const marker = Object(await readJson(layout.marker)) as { current?: unknown };
+  if (marker.current === undefined) return undefined;
+  if (typeof marker.current === "string" && isDigest(marker.current)) return marker.current;
+  throw new DrydockError("host", `read "${layout.marker}": ${JSON.stringify(marker.current)} is no digest`);
+}
+
+/** Says durably which release is served now; `undefined`: none is. Writes nothing if it is said already. */
+export async function setCurrent(layout: SiteLayout, digest: Digest | undefined): Promise<void> {
+  if ((await currentDigest(layout)) === digest && (await isClaimed(layout))) return;
+  const marker = { formatVersion: 1, ...(digest === undefined ? {} : { current: digest }) };
+  await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
 }
 
 /** The folder of the host's own configuration; DRYDOCK_CONFIG_DIR names another. */
@@ -87,8 +112,8 @@ export async function findSite(option?: string, folder = configFolder()): Promis
 /** Remembers on this host where the site is. Writes nothing if that is known already. */
 export async function rememberSite(layout: SiteLayout, folder = configFolder()): Promise<void> {
   const path = join(folder, "site.json");
-  const content = `${JSON.stringify({ site: layout.root }, null, 2)}\n`;
-  if ((await readText(path)) === content) return;
+  const content = jsonText({ site: layout.root });
+  if ((await readBytesIfThere(path))?.toString("utf8") === content) return;
   await makeFolder(folder);
   await writeDurably(path, content);
 }
@@ -97,7 +122,7 @@ export async function rememberSite(layout: SiteLayout, folder = configFolder()):
 export async function writeRelease(layout: SiteLayout, record: ReleaseRecord): Promise<void> {
   const release = layout.release(record.bundleDigest);
   await makeFolder(release.folder);
-  await writeDurably(release.record, `${JSON.stringify(record, null, 2)}\n`);
+  await writeDurably(release.record, jsonText(record));
 }
 
 /** The record of one bundle, or undefined if it isn't (completely) installed. */
@@ -109,7 +134,7 @@ export async function readRelease(layout: SiteLayout, digest: Digest): Promise<R
   throw new DrydockError("host", `read "${path}": it is not the record of ${digest}`);
 }
 
-/** Every complete release, the oldest first. */
+/** Every complete release, also those that were rolled back, in the order in which they were installed. */
 export async function listReleases(layout: SiteLayout): Promise<ReleaseRecord[]> {
   const names = await readdir(layout.releases).catch((error) => {
     if (errorCode(error) === "ENOENT") return [];
@@ -117,14 +142,24 @@ export async function listReleases(layout: SiteLayout): Promise<ReleaseRecord[]>
   });
   const digests = names.map((name) => `sha256:${name}`).filter(isDigest);
   const records = await Promise.all(digests.map((digest) => readRelease(layout, digest)));
-  return records
-    .filter((record) => record !== undefined)
-    .sort((a, b) => Date.parse(a.installedAt) - Date.parse(b.installedAt));
+  return records.filter((record) => record !== undefined).sort((a, b) => a.sequence - b.sequence);
 }
 
-/** The release that was installed last, if any. */
+/** The release that is served, as the site's marker says; undefined if none is, or its record is gone. */
 export async function currentRelease(layout: SiteLayout): Promise<ReleaseRecord | undefined> {
-  return (await listReleases(layout)).at(-1);
+  const digest = await currentDigest(layout);
+  return digest === undefined ? undefined : await readRelease(layout, digest);
+}
+
+/** Whether it is a table of tags and digests, as a record or a journal holds them. */
+export function isTags(value: unknown): value is Tags {
+  if (typeof value !== "object" || value === null) return false;
+  return Object.values(value).every(
+    (tags) =>
+      typeof tags === "object" &&
+      tags !== null &&
+      Object.values(tags).every((digest) => typeof digest === "string" && isDigest(digest)),
+  );
 }
 
 function isReleaseRecord(value: unknown): value is ReleaseRecord {
@@ -134,30 +169,13 @@ function isReleaseRecord(value: unknown): value is ReleaseRecord {
     typeof record.bundleDigest === "string" &&
     typeof record.name === "string" &&
     typeof record.release === "number" &&
+    typeof record.sequence === "number" &&
     typeof record.installedAt === "string" &&
-    typeof record.tagsBefore === "object" &&
-    typeof record.tagsAfter === "object" &&
+    typeof record.registryImage === "string" &&
+    isDigest(record.registryImage) &&
+    isTags(record.tagsBefore) &&
+    isTags(record.tagsAfter) &&
     typeof record.settings === "object" &&
     typeof record.chosen === "object"
   );
-}
-
-async function readText(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return undefined;
-    throw new DrydockError("host", `read "${path}": ${errorText(error)}`, { cause: error });
-  }
-}
-
-/** undefined if there is no such file. */
-async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new DrydockError("host", `read "${path}": ${errorText(error)}`, { cause: error });
-  }
 }

@@ -1,6 +1,6 @@
 /** What a site remembers. */
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -10,6 +10,7 @@ import { writeDurably } from "../../src/site/durable.ts";
 import { siteLayout } from "../../src/site/layout.ts";
 import {
   claimSite,
+  currentDigest,
   currentRelease,
   findSite,
   isClaimed,
@@ -17,23 +18,27 @@ import {
   type ReleaseRecord,
   readRelease,
   rememberSite,
+  setCurrent,
   writeRelease,
 } from "../../src/site/record.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-record-"));
 after(() => rm(folder, { recursive: true, force: true }));
 
-function record(name: string, installedAt: string): ReleaseRecord {
+function record(name: string, sequence: number): ReleaseRecord {
   return {
     bundleDigest: digestOf(name),
     name,
     release: 1,
-    installedAt,
+    sequence,
+    // The clock was set back in between: the order does not come from it.
+    installedAt: sequence === 1 ? "2027-01-01T00:00:00Z" : "2026-01-01T00:00:00Z",
     tagsBefore: {},
     tagsAfter: { alpine: { "3.20": digestOf("alpine") } },
     placed: { blobs: 3, bytes: 1234 },
     settings: { addresses: ["registry.plant7.lan"], port: 443, access: "read-only" },
     chosen: {},
+    registryImage: digestOf("registry"),
   };
 }
 
@@ -46,25 +51,56 @@ test("a site is claimed once, with the folders above it", async () => {
   assert.deepEqual(await readdir(layout.root), ["drydock.json"]);
 });
 
-test("the current release is the one that was installed last", async () => {
+test("releases are listed in the order of their installs; the current one is the one that was said to be", async () => {
   const layout = siteLayout(join(folder, "releases"));
   assert.equal(await currentRelease(layout), undefined);
-  const newer = record("newer", "2026-02-02T00:00:00Z");
-  const older = record("older", "2026-01-01T00:00:00Z");
+  const newer = record("newer", 2);
+  const older = record("older", 1);
+  await claimSite(layout);
   await writeRelease(layout, newer);
   await writeRelease(layout, older);
   await mkdir(layout.release(digestOf("unfinished")).registryBlobs, { recursive: true });
-  assert.deepEqual(await currentRelease(layout), newer);
+  assert.equal(await currentRelease(layout), undefined);
+  for (const one of [older, newer, older]) {
+    await setCurrent(layout, one.bundleDigest);
+    assert.deepEqual(await currentRelease(layout), one);
+  }
   assert.deepEqual(await listReleases(layout), [older, newer]);
   assert.deepEqual(await readRelease(layout, older.bundleDigest), older);
   assert.equal(await readRelease(layout, digestOf("unfinished")), undefined);
 });
 
+test("saying again what is current writes nothing; none can be current; what is no digest is an error", async () => {
+  const layout = siteLayout(join(folder, "current"));
+  await claimSite(layout);
+  await setCurrent(layout, digestOf("x"));
+  const { ino } = await stat(layout.marker);
+  await setCurrent(layout, digestOf("x"));
+  assert.equal((await stat(layout.marker)).ino, ino);
+  assert.deepEqual(JSON.parse(await readFile(layout.marker, "utf8")), {
+    formatVersion: 1,
+    current: digestOf("x"),
+  });
+  await setCurrent(layout, undefined);
+  assert.equal(await currentDigest(layout), undefined);
+  assert.equal(await isClaimed(layout), true);
+  await writeFile(layout.marker, '{"formatVersion": 1, "current": "yesterday\'s"}');
+  await assert.rejects(currentDigest(layout), DrydockError);
+});
+
 test("a record that is damaged is an error, not a release that isn't there", async () => {
   const layout = siteLayout(join(folder, "damaged"));
-  await writeRelease(layout, record("x", "2026-01-01T00:00:00Z"));
-  await writeFile(layout.release(digestOf("x")).record, '{"bundleDigest":');
-  await assert.rejects(currentRelease(layout), DrydockError);
+  await claimSite(layout);
+  await writeRelease(layout, record("x", 1));
+  await setCurrent(layout, digestOf("x"));
+  for (const text of [
+    '{"bundleDigest":',
+    "{}",
+    JSON.stringify({ ...record("x", 1), tagsBefore: { a: { b: "1" } } }),
+  ]) {
+    await writeFile(layout.release(digestOf("x")).record, text);
+    await assert.rejects(currentRelease(layout), DrydockError, text);
+  }
 });
 
 test("the host remembers where its site is", async () => {

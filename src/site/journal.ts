@@ -1,0 +1,75 @@
+/**
+ * The site's journal, `<site>/journal.json`: what the running action does. It is on disk before the first
+ * tag moves, and removed when all is done; so one that is there without a process says that an action was
+ * interrupted, and what the tags were before it.
+ */
+import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { DrydockError } from "../errors.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
+import { cannotWrite, syncFolder, writeDurably } from "./durable.ts";
+import { jsonText, readJson } from "./json-file.ts";
+import type { SiteLayout } from "./layout.ts";
+import { currentDigest, isTags, type Tags } from "./record.ts";
+
+export interface Journal {
+  action: "install" | "rollback" | "prune";
+  /** of the bundle that is installed, or of the release that is gone back to */
+  bundleDigest: Digest;
+  /** that bundle's name and release, for people */
+  name: string;
+  release: number;
+  /** RFC 3339, in UTC */
+  begunAt: string;
+  /** The values of the tags that move, before any of them moved; a tag that wasn't there is absent. */
+  tagsBefore: Tags;
+  /** What those tags will name; a tag that will be removed is absent. */
+  tagsAfter: Tags;
+}
+
+/** @returns undefined if nothing is under way @throws DrydockError "host" if it cannot be read or is none. */
+export async function readJournal(layout: SiteLayout): Promise<Journal | undefined> {
+  const value = await readJson(layout.journal);
+  if (value === undefined || isJournal(value)) return value;
+  throw new DrydockError("host", `read "${layout.journal}": it is not a journal of drydock's`);
+}
+
+/**
+ * The journal of an action that did not come to its end. One that is complete but for the journal's removal,
+ * since the site's current release is its own, is none.
+ */
+export async function readInterrupted(layout: SiteLayout): Promise<Journal | undefined> {
+  const journal = await readJournal(layout);
+  if (journal === undefined || journal.bundleDigest === (await currentDigest(layout))) return undefined;
+  return journal;
+}
+
+/** Writes it, whole and on disk when this returns. @throws DrydockError "host" */
+export async function writeJournal(layout: SiteLayout, journal: Journal): Promise<void> {
+  await writeDurably(layout.journal, jsonText(journal));
+}
+
+/** The action is complete. Does nothing if there is no journal. @throws DrydockError "host" */
+export async function removeJournal(layout: SiteLayout): Promise<void> {
+  if ((await readJson(layout.journal)) === undefined) return;
+  try {
+    await rm(layout.journal, { force: true });
+    await syncFolder(dirname(layout.journal));
+  } catch (error) {
+    throw cannotWrite(layout.journal, error);
+  }
+}
+
+function isJournal(value: unknown): value is Journal {
+  if (typeof value !== "object" || value === null) return false;
+  const journal = value as Partial<Record<keyof Journal, unknown>>;
+  return (
+    ["install", "rollback", "prune"].includes(String(journal.action)) &&
+    isDigest(String(journal.bundleDigest)) &&
+    typeof journal.name === "string" &&
+    typeof journal.release === "number" &&
+    typeof journal.begunAt === "string" &&
+    isTags(journal.tagsBefore) &&
+    isTags(journal.tagsAfter)
+  );
+}

@@ -1,0 +1,55 @@
+/**
+ * A release's own copies of the site's certificates and keys, as they were when it was completed: going
+ * back to it puts them back.
+ */
+
+import { makeFolder, writeDurably } from "./durable.ts";
+import { readBytesIfThere } from "./json-file.ts";
+import type { ReleaseLayout, SiteLayout } from "./layout.ts";
+
+/** Each undefined if it isn't there. PEM. */
+export interface CertificateFiles {
+  ca: Buffer | undefined;
+  server: Buffer | undefined;
+  key: Buffer | undefined;
+  /** only where the site makes its own certificates */
+  caKey: Buffer | undefined;
+}
+
+type Paths = Pick<SiteLayout, "certs" | "caCertificate" | "serverCertificate" | "serverKey" | "caKey">;
+
+/** @param at the site itself, or a release's copies @throws DrydockError "host" */
+export async function readCertificates(at: Paths): Promise<CertificateFiles> {
+  const [ca, server, key, caKey] = await Promise.all(
+    [at.caCertificate, at.serverCertificate, at.serverKey, at.caKey].map(readBytesIfThere),
+  );
+  return { ca, server, key, caKey };
+}
+
+/**
+ * Copies those of `from` to `to`, durably, keys 0600; writes only those that differ. One that `from` lacks
+ * stays as it is: a CA's key is nowhere else.
+ * @returns whether one differed @throws DrydockError "host"
+ */
+export async function copyCertificates(from: Paths, to: Paths): Promise<boolean> {
+  const [wanted, there] = [await readCertificates(from), await readCertificates(to)];
+  const files = [
+    { content: wanted.caKey, old: there.caKey, path: to.caKey, mode: 0o600 },
+    { content: wanted.key, old: there.key, path: to.serverKey, mode: 0o600 },
+    { content: wanted.ca, old: there.ca, path: to.caCertificate, mode: 0o644 },
+    { content: wanted.server, old: there.server, path: to.serverCertificate, mode: 0o644 },
+  ];
+  let differed = false;
+  for (const { content, old, path, mode } of files) {
+    if (content === undefined || old?.equals(content)) continue;
+    if (!differed) await makeFolder(to.certs);
+    await writeDurably(path, content, { mode });
+    differed = true;
+  }
+  return differed;
+}
+
+/** Keeps the site's certificates, as they are now, in the release's folder. */
+export async function keepCertificates(layout: SiteLayout, release: ReleaseLayout): Promise<void> {
+  await copyCertificates(layout, release);
+}
