@@ -10,6 +10,9 @@ const hideCursor = "\u001b[?25l";
 const showCursor = "\u001b[?25h";
 const eraseRest = "\u001b[K";
 const eraseBelow = "\u001b[J";
+/** What is too long is cut by the terminal, which knows how wide each character is. */
+const cutLines = "\u001b[?7l";
+const wrapLines = "\u001b[?7h";
 const frameEvery = 100;
 
 /** The lines of pieces take at most so many rows of a terminal, and at most a part of its height. */
@@ -23,8 +26,9 @@ const shareOfPieces = 1 / 4;
 export class LiveOutput extends Output {
   #marks: Marks;
   #reflows: boolean;
-  /** how many columns each of the lines has that stand there now */
+  /** how many columns each of the lines has that stand there now, and the terminal when they were drawn */
   #drawn: number[] = [];
+  #columns = 0;
   #frame = 0;
   #cursorHidden = false;
   #onExit = () => this.close();
@@ -73,10 +77,15 @@ export class LiveOutput extends Output {
   #draw(above: string): void {
     const up = this.#rowsDrawn();
     const lines = this.#lines();
+    // Rows of one line that was broken stay one for the terminal, unless they are erased as a whole.
+    const isAnew = above !== "" || (up > 0 && this.#columns !== this.screen.columns);
+    this.#columns = this.screen.columns ?? 0;
     const text = [
       up > 0 ? `\u001b[${up}A\r` : "",
-      above === "" ? "" : eraseBelow + above,
+      isAnew ? eraseBelow + above : "",
+      lines.length > 0 ? cutLines : "",
       ...lines.map((line) => `${line}${eraseRest}\n`),
+      lines.length > 0 ? wrapLines : "",
       up > lines.length ? eraseBelow : "",
     ].join("");
     this.#drawn = lines.map((line) => [...line].length);

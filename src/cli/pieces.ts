@@ -76,7 +76,8 @@ export class Pieces {
   lines(most: number, mostRows: number, width: number, marks: Marks): string[] {
     const more = this.#fillRows(Math.min(most, mostRows));
     const lines = this.#rows.map((piece) => pieceLine(piece, width, marks));
-    if (more > 0 && lines.length < most) lines.push(`${" ".repeat(nameAt(width))}and ${more} more`);
+    if (more > 0 && lines.length > 0 && lines.length < most)
+      lines.push(`${" ".repeat(nameAt(width))}and ${more} more`);
     return lines;
   }
 

@@ -48,8 +48,10 @@ export class Progress implements Step {
     if (this.#samples.length > samplesKept) this.#samples.shift();
   }
 
+  /** Other work has another rate: what is read again from the disk says nothing of what is fetched next. */
   detail(text: string): void {
     this.detailText = printable(text);
+    this.#samples = [{ at: this.#now(), bytes: this.doneBytes }];
   }
 
   piece(name: string, size: number): Piece {
