@@ -41,3 +41,21 @@ export async function openDirect(path: string, mode: "read" | "write"): Promise<
   if (constants.O_DIRECT === undefined) return undefined;
   return await open(path, flags | constants.O_DIRECT).catch(() => undefined);
 }
+
+/**
+ * Writes what can be written directly of a chunk: its whole pages, if it and its place in the file begin at one.
+ * @param file opened by openDirect; undefined where that is not to be had
+ * @returns how many bytes are written; 0 if none, and the ordinary way is to be taken, which says what is wrong
+ */
+export async function writeDirectly(
+  file: FileHandle | undefined,
+  chunk: Uint8Array | undefined,
+  position: number,
+): Promise<number> {
+  if (!file || !chunk || position % directUnit !== 0 || !isAligned(chunk)) return 0;
+  const whole = chunk.length - (chunk.length % directUnit);
+  if (whole === 0) return 0;
+  const written = await file.write(chunk, 0, whole, position).catch(() => ({ bytesWritten: 0 }));
+  // What was cut short is written again.
+  return written.bytesWritten === whole ? whole : 0;
+}

@@ -6,6 +6,7 @@ import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { access, type FileHandle, open, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
+import { isAligned, openDirect, writeDirectly } from "../direct.ts";
 import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
 import { type PartList, partListName, partName } from "./parts.ts";
 
@@ -17,6 +18,8 @@ interface OutputFile {
   /** in bytes */
   size: number;
   handle: FileHandle;
+  /** the same for direct I/O, where that is to be had */
+  direct: FileHandle | undefined;
 }
 
 export interface OutputPlan {
@@ -51,8 +54,10 @@ export class Output {
       for (const { path, start, size } of layOutFiles(plan)) {
         const flags = constants.O_RDWR | constants.O_CREAT | (keep ? 0 : constants.O_TRUNC);
         const handle = await open(partialOf(path), flags, 0o600);
-        files.push({ path, start, size, handle });
+        const file: OutputFile = { path, start, size, handle, direct: undefined };
+        files.push(file);
         await handle.truncate(size);
+        file.direct = await openDirect(partialOf(path), "write");
       }
     } catch (error) {
       await output.close();
@@ -67,7 +72,9 @@ export class Output {
     for (let at = position; rest.length > 0; ) {
       const file = this.#fileAt(at);
       const fitting = takeBytes(rest, file.start + file.size - at);
-      const { bytesWritten } = await file.handle.writev(fitting, at - file.start);
+      const bytesWritten =
+        (await writeDirectly(file.direct, fitting[0], at - file.start)) ||
+        (await file.handle.writev(upToAligned(fitting), at - file.start)).bytesWritten;
       at += bytesWritten;
       rest = afterBytes(rest, bytesWritten);
     }
@@ -104,7 +111,8 @@ export class Output {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#files.map(({ handle }) => handle.close().catch(() => {})));
+    const handles = this.#files.flatMap(({ handle, direct }) => [handle, ...(direct ? [direct] : [])]);
+    await Promise.all(handles.map((handle) => handle.close().catch(() => {})));
   }
 
   #fileAt(position: number): OutputFile {
@@ -136,7 +144,7 @@ export class Output {
   }
 }
 
-function layOutFiles({ path, size, split }: OutputPlan): Omit<OutputFile, "handle">[] {
+function layOutFiles({ path, size, split }: OutputPlan): Omit<OutputFile, "handle" | "direct">[] {
   if (split === undefined) return [{ path, start: 0, size }];
   return Array.from({ length: Math.ceil(size / split) }, (_, number) => ({
     path: partName(path, number + 1),
@@ -250,6 +258,12 @@ function cannotWrite(path: string, cause: unknown): DrydockError {
 
 export function inBytes(count: number): string {
   return `${count.toLocaleString("en")} bytes`;
+}
+
+/** All up to the next chunk that may be written directly. */
+function upToAligned(chunks: Uint8Array[]): Uint8Array[] {
+  const next = chunks.findIndex((chunk, number) => number > 0 && isAligned(chunk));
+  return next < 0 ? chunks : chunks.slice(0, next);
 }
 
 /** The first `count` bytes of a list of chunks. */

@@ -4,7 +4,9 @@
  * rename when all slots are full.
  */
 import { createHash, type Hash } from "node:crypto";
+import { directUnit } from "../direct.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { giveBack } from "../lent-buffers.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Piece } from "../reporter.ts";
 import type { BundleIndex } from "./bundle-index.ts";
@@ -148,14 +150,19 @@ export class ArchiveWriter {
     return this.#empty.has(digest);
   }
 
-  /** How many of a blob's first bytes are there from an earlier try: `write` then takes the rest alone. */
-  begun(digest: Digest): number {
-    return this.#begun.get(digest) ?? 0;
+  /**
+   * How many of a blob's first bytes are there from an earlier try: `write` then takes the rest alone. And
+   * how many more it takes to where a page of the file begins.
+   */
+  begun(digest: Digest): { bytes: number; lead: number } {
+    const bytes = this.#begun.get(digest) ?? 0;
+    const behind = ((this.#empty.get(digest)?.bodyAt ?? 0) + bytes) % directUnit;
+    return { bytes, lead: behind === 0 ? 0 : directUnit - behind };
   }
 
   /**
-   * Fills a blob's slot; does nothing if that was begun before. The chunks become the writer's: a source
-   * must not use their memory again. After an error the slot is empty again.
+   * Fills a blob's slot; does nothing if that was begun before. The chunks become the writer's, which gives
+   * back those that are lent (lent-buffers.ts): a source must not use their memory again. After an error the slot is empty again.
    * @param where the source, for errors
    * @param from which byte of the blob the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" if size or digest are wrong, "host" if the disk fails or is full.
@@ -222,6 +229,7 @@ export class ArchiveWriter {
       if (isDue) [noted, notedAt] = [have, now];
       writing = (async () => {
         await this.#onDisk(this.#output.write(chunks, position));
+        for (const chunk of chunks) giveBack(chunk);
         if (isDue) await this.#note(slot, have);
       })();
       // Its error is thrown by the next flush; until then nobody waits for it.

@@ -11,8 +11,11 @@ import type { Digest } from "../oci/digest.ts";
 export interface BlobSink {
   /** Whether this blob still has to be written: it is in the plan, and nobody has begun to write it. */
   wants(digest: Digest): boolean;
-  /** How many of a blob's first bytes are there from an earlier try. */
-  begun(digest: Digest): number;
+  /**
+   * How many of a blob's first bytes are there from an earlier try; and how many more it takes to where a
+   * page of the archive begins: pieces from there on need no copying (see lent-buffers.ts).
+   */
+  begun(digest: Digest): { bytes: number; lead: number };
   /**
    * Writes one blob from the chunks of `source`. Returns when all are written and digest and size are
    * right; does nothing if another source has written or begun it.

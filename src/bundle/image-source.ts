@@ -103,8 +103,8 @@ async function fillImage(
   const host = client.hostFor(reference.registry);
   const fetch = async (blob: Descriptor) => {
     const write = () => {
-      const offset = sink.begun(blob.digest);
-      const content = lazily(() => client.blob(reference, blob, { signal, offset }));
+      const { bytes: offset, lead } = sink.begun(blob.digest);
+      const content = lazily(() => client.blob(reference, blob, { signal, offset, lead }));
       return sink.write(blob.digest, content, where, offset);
     };
     if (!signal.aborted && sink.wants(blob.digest)) await againIfWrong(blob, sink, write);

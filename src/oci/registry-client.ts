@@ -2,6 +2,7 @@
  * Reads image manifests and blobs from registries and their mirrors over the HTTP API (OCI distribution
  * specification, "Pull" and "Listing Referrers"), without an engine.
  */
+import { directUnit } from "../direct.ts";
 import { DrydockError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
 import { type Digest, digestOf } from "./digest.ts";
@@ -37,6 +38,8 @@ export interface BlobOptions {
   signal?: AbortSignal | undefined;
   /** the first byte that is wanted; 0 if left out */
   offset?: number;
+  /** Where a page begins, counted from there: see HttpRequest.large. Not at all if left out. */
+  lead?: number;
 }
 
 /** A blob's content at one host, and who else may have it. */
@@ -122,12 +125,18 @@ export class RegistryClient {
     descriptor: Pick<Descriptor, "digest" | "size">,
     options: BlobOptions = {},
   ): Promise<AsyncIterable<Uint8Array>> {
-    const { signal, offset = 0 } = options;
+    const { signal, offset = 0, lead } = options;
     const { digest, size } = descriptor;
     if (offset > 0 && offset === size) return (async function* () {})();
     const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
+    const page = lead === undefined ? undefined : offset + lead;
     const open = (hosts: readonly string[], at: number) =>
-      this.#openBlob({ repository, path: `blobs/${digest}`, what }, hosts, size, at, signal);
+      this.#openBlob({ repository, path: `blobs/${digest}`, what }, hosts, {
+        size,
+        offset: at,
+        page,
+        signal,
+      });
     const opened = await open(this.#hosts.of(repository.registry), offset);
     return this.#blobContent(opened, open);
   }
@@ -271,15 +280,14 @@ export class RegistryClient {
   async #openBlob(
     question: Omit<Question, "host">,
     hosts: readonly string[],
-    size: number,
-    offset: number,
-    signal: AbortSignal | undefined,
+    blob: { size: number; offset: number; page: number | undefined; signal: AbortSignal | undefined },
   ): Promise<OpenedBlob> {
+    const { size, offset, page, signal } = blob;
     const found = await this.#hosts.first(hosts, true, async (host) => {
       const at = { ...question, host };
       const source = {
         open: (headers: Record<string, string>, attempts: ReturnType<RegistryTransport["attempts"]>) =>
-          this.#requests.ask(at, { headers, signal, attempts }),
+          this.#requests.ask(at, { headers, signal, attempts, large: largeFrom(body.at, page) }),
         failure: (answer: Answer) => this.#requests.failure(answer, at),
         size,
         what: question.what,
@@ -308,6 +316,12 @@ export class RegistryClient {
       ({ body, host, others } = await open(others, body.at));
     }
   }
+}
+
+/** @param at the first byte that will come @param page a byte of the blob at which a page begins */
+function largeFrom(at: number, page: number | undefined): { lead: number } | undefined {
+  if (page === undefined) return undefined;
+  return { lead: (((page - at) % directUnit) + directUnit) % directUnit };
 }
 
 /** The query of the next page (RFC 8288), if it is one of the same list; we never leave that. */

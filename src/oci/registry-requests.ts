@@ -32,6 +32,8 @@ export interface Ask {
   method?: "GET" | "HEAD";
   headers?: Record<string, string>;
   signal?: AbortSignal | undefined;
+  /** see HttpRequest */
+  large?: { lead: number } | undefined;
   attempts?: Attempts;
 }
 

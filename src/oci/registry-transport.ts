@@ -2,9 +2,13 @@
  * One HTTP request to a registry: connections kept open, proxies and trust as the environment says, time
  * limits, retries, and what went wrong in words. Knows neither credentials nor redirects.
  */
+
+import type { IncomingHttpHeaders } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { SecureContext } from "node:tls";
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { LeanHttp } from "./lean-http.ts";
 import { type Environment, proxyFor } from "./proxy.ts";
 import { RateLimits } from "./rate-limit.ts";
 import { Attempts, parseRetryAfter, type RetryPolicy, usualRetries } from "./retry.ts";
@@ -24,13 +28,24 @@ export interface TransportOptions {
 }
 
 /** `gaveUp` begins the error's text where the same answer came too often: "gave up after 5 tries over 31 s; last: ". */
-export type HttpResponse = Dispatcher.ResponseData & { gaveUp?: string };
+export interface HttpResponse {
+  statusCode: number;
+  headers: IncomingHttpHeaders;
+  /** Its pieces are the reader's; giveBack (lent-buffers.ts) takes those that it is done with. */
+  body: AsyncIterable<Uint8Array> & { dump(options?: { limit: number }): Promise<void> };
+  gaveUp?: string;
+}
 
 export interface HttpRequest {
   method?: "GET" | "HEAD" | "POST";
   headers?: Record<string, string>;
   body?: string;
   signal?: AbortSignal | undefined;
+  /**
+   * The body is large, and wanted in pieces of lentSize that begin at a page, after one of `lead` bytes,
+   * if that is not 0. Not for a POST.
+   */
+  large?: { lead: number } | undefined;
   /** of a work that needs several requests; each request has tries of its own if left out */
   attempts?: Attempts;
 }
@@ -47,6 +62,8 @@ const connectTimeout = 15_000;
 const silenceTimeout = 60_000;
 /** A longer wait than this is told. */
 const noticeable = 5_000;
+
+const ownHeaders = { "user-agent": "drydock" };
 
 const passingStatus = new Set([429, 500, 502, 503, 504]);
 const passingCodes = new Set([
@@ -78,6 +95,10 @@ export class RegistryTransport {
   readonly #limits: RateLimits;
   /** by origin: each has its own trust and its own way */
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  readonly #trusted = new Map<string, Promise<SecureContext>>();
+  readonly #lean = new LeanHttp({ connectTimeout, silenceTimeout });
+  /** origins whose answers to the lean client were for the library */
+  readonly #notLean = new Set<string>();
 
   constructor(options: TransportOptions) {
     this.#plainHosts = new Set([...options.plainHttp].map((host) => new URL(`http://${host}`).host));
@@ -114,13 +135,13 @@ export class RegistryTransport {
     // A POST might have done its work.
     const attempts =
       request.attempts ?? (method === "POST" ? new Attempts({ times: 0, milliseconds: 0 }) : this.attempts());
-    const dispatcher = await this.#dispatcherFor(url, what);
     for (;;) {
       let response: HttpResponse;
       try {
-        response = await send(dispatcher, url, request);
+        response = await this.#send(url, what, request);
       } catch (cause) {
         signal?.throwIfAborted();
+        if (cause instanceof DrydockError) throw cause;
         const code = errorCode(cause) ?? "";
         const passes = passingCodes.has(code) || (attempts.underWay && restartCodes.has(code));
         if (passes && (await this.pause(attempts, signal))) continue;
@@ -151,6 +172,7 @@ export class RegistryTransport {
 
   /** Ends all connections, those in use too. */
   async close(): Promise<void> {
+    this.#lean.close();
     const opened = await Promise.allSettled(this.#dispatchers.values());
     await Promise.all(opened.map((one) => (one.status === "fulfilled" ? one.value.destroy() : undefined)));
   }
@@ -171,6 +193,20 @@ export class RegistryTransport {
           : hostHints.get(code);
     const how = isPlain ? `${url.host} does not speak TLS` : `cannot reach ${url.host}: ${reason(cause)}`;
     return new HostFailure(`read ${what}: ${story}${how}`, { hint, cause });
+  }
+
+  async #send(url: URL, what: string, request: HttpRequest): Promise<HttpResponse> {
+    const { large, headers = {}, signal } = request;
+    if (large === undefined || this.#notLean.has(url.origin) || proxyFor(url, this.#environment)) {
+      return await send(await this.#dispatcherFor(url, what), url, request);
+    }
+    const answer = await this.#lean.get({
+      ...{ url, signal, lead: large.lead, ...(await this.#trust(url)) },
+      headers: { ...ownHeaders, ...headers },
+    });
+    if (answer !== undefined) return answer;
+    this.#notLean.add(url.origin);
+    return await this.#send(url, what, request);
   }
 
   async #dispatcherFor(url: URL, what: string): Promise<Dispatcher> {
@@ -199,8 +235,11 @@ export class RegistryTransport {
     return new ProxyAgent({ ...options, uri: proxy.href, requestTls: connect, proxyTls });
   }
 
-  async #trust(url: URL): Promise<object> {
-    return url.protocol === "https:" ? { secureContext: await this.#tls.contextFor(url) } : {};
+  async #trust(url: URL): Promise<{ secureContext?: SecureContext }> {
+    if (url.protocol !== "https:") return {};
+    const context = this.#trusted.get(url.origin) ?? this.#tls.contextFor(url);
+    this.#trusted.set(url.origin, context);
+    return { secureContext: await context };
   }
 }
 
@@ -210,7 +249,7 @@ async function send(dispatcher: Dispatcher, url: URL, request: HttpRequest): Pro
     origin: url.origin,
     path: url.pathname + url.search,
     method,
-    headers: { "user-agent": "drydock", ...headers },
+    headers: { ...ownHeaders, ...headers },
     highWaterMark: 1024 * 1024,
     ...(body === undefined ? {} : { body }),
     ...(signal === undefined ? {} : { signal }),

@@ -111,7 +111,7 @@ async function check(content: Content): Promise<Map<Digest, Buffer>> {
   const written = new Map<Digest, Buffer>();
   await content.fill({
     wants: (digest) => !written.has(digest),
-    begun: () => 0,
+    begun: () => ({ bytes: 0, lead: 0 }),
     async write(digest, source) {
       const bytes = Buffer.concat(await Array.fromAsync(source));
       assert.equal(digestOf(bytes), digest);

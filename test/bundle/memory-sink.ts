@@ -15,7 +15,7 @@ export function memorySink(content: Content, there: Digest[] = []): MemorySink {
   return {
     written,
     wants: (digest) => sizes.has(digest) && !begun.has(digest),
-    begun: () => 0,
+    begun: () => ({ bytes: 0, lead: 0 }),
     async write(digest, source, where) {
       if (begun.has(digest)) return;
       begun.add(digest);

@@ -71,8 +71,8 @@ class MemorySink implements BlobSink {
     return !this.written.has(digest) && !this.#unwanted.has(digest);
   }
 
-  begun(): number {
-    return 0;
+  begun(): { bytes: number; lead: number } {
+    return { bytes: 0, lead: 0 };
   }
 
   async write(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {

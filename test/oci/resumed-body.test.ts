@@ -44,12 +44,19 @@ async function serve(
 async function read(
   { server, client }: { server: FaultyServer; client: RegistryClient },
   offset = 0,
+  options: { lead?: number } = {},
 ): Promise<Buffer> {
-  const source = await client.blob(parseReference(`${server.host}/a`), blob, { offset });
+  const source = await client.blob(parseReference(`${server.host}/a`), blob, { offset, ...options });
   return Buffer.concat(await Array.fromAsync(source));
 }
 
 const tag = { etag: '"one"' };
+
+/** Through the library, and straight into the buffers that are written. */
+const bothWays = [
+  { how: "", options: {} },
+  { how: ", into buffers", options: { lead: 100 } },
+];
 
 /** As a registry answers, from `start` on; with `until`, the connection ends there. */
 function give(response: ServerResponse, start: number, until = bytes.length, headers: object = tag): void {
@@ -63,22 +70,23 @@ function give(response: ServerResponse, start: number, until = bytes.length, hea
   else response.write(bytes.subarray(start, until), () => response.destroy());
 }
 
-test("a connection that breaks more often than there are tries: each goes on at its byte", async () => {
-  const served = await serve((response, start) => {
-    give(response, start, Math.min(start + part, bytes.length));
+for (const { how, options } of bothWays)
+  test(`a connection that breaks more often than there are tries: each goes on at its byte${how}`, async () => {
+    const served = await serve((response, start) => {
+      give(response, start, Math.min(start + part, bytes.length));
+    });
+    assert.ok((await read(served, 0, options)).equals(bytes));
+    // What was sent into a connection that is destroyed may not all arrive: so at least one for each part.
+    assert.ok(served.asked.length >= 5, `${served.asked.length} requests`);
+    assert.equal(served.asked[0]?.range, undefined);
+    const starts = served.asked.slice(1).map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]));
+    assert.deepEqual(
+      starts,
+      [...new Set(starts)].sort((a, b) => a - b),
+      "each begins behind the one before",
+    );
+    assert.ok(served.asked.slice(1).every(({ ifRange }) => ifRange === '"one"'));
   });
-  assert.ok((await read(served)).equals(bytes));
-  // What was sent into a connection that is destroyed may not all arrive: so at least one for each part.
-  assert.ok(served.asked.length >= 5, `${served.asked.length} requests`);
-  assert.equal(served.asked[0]?.range, undefined);
-  const starts = served.asked.slice(1).map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1]));
-  assert.deepEqual(
-    starts,
-    [...new Set(starts)].sort((a, b) => a - b),
-    "each begins behind the one before",
-  );
-  assert.ok(served.asked.slice(1).every(({ ifRange }) => ifRange === '"one"'));
-});
 
 test("a server that takes no ranges gives the whole again; what came before is skipped", async () => {
   const served = await serve((response, _, times) => give(response, 0, times < 3 ? part : bytes.length, {}));
@@ -86,26 +94,27 @@ test("a server that takes no ranges gives the whole again; what came before is s
   assert.equal(served.asked.length, 3);
 });
 
-test("an answer to a range that is not that range is not used", async () => {
-  const wrong: Record<string, (response: ServerResponse) => void> = {
-    "another start": (response) =>
-      response.writeHead(206, { "content-range": `bytes 0-9/${bytes.length}` }).end("0123456789"),
-    "another whole": (response) =>
-      response.writeHead(206, { "content-range": "bytes 300000-300009/300010" }).end("0123456789"),
-    "another content": (response) => give(response, part, bytes.length, { etag: '"two"' }),
-    "no such range": (response) => response.writeHead(416).end(),
-    "no range named": (response) => response.writeHead(206).end("0123456789"),
-  };
-  for (const [name, answer] of Object.entries(wrong)) {
-    const served = await serve((response, start, times) => {
-      if (times === 1) give(response, 0, part);
-      else if (start > 0) answer(response);
-      else give(response, 0);
-    });
-    assert.ok((await read(served)).equals(bytes), name);
-    assert.equal(served.asked.at(-1)?.range, undefined, name);
-  }
-});
+for (const { how, options } of bothWays)
+  test(`an answer to a range that is not that range is not used${how}`, async () => {
+    const wrong: Record<string, (response: ServerResponse) => void> = {
+      "another start": (response) =>
+        response.writeHead(206, { "content-range": `bytes 0-9/${bytes.length}` }).end("0123456789"),
+      "another whole": (response) =>
+        response.writeHead(206, { "content-range": "bytes 300000-300009/300010" }).end("0123456789"),
+      "another content": (response) => give(response, part, bytes.length, { etag: '"two"' }),
+      "no such range": (response) => response.writeHead(416).end(),
+      "no range named": (response) => response.writeHead(206).end("0123456789"),
+    };
+    for (const [name, answer] of Object.entries(wrong)) {
+      const served = await serve((response, start, times) => {
+        if (times === 1) give(response, 0, part);
+        else if (start > 0) answer(response);
+        else give(response, 0);
+      });
+      assert.ok((await read(served, 0, options)).equals(bytes), name);
+      assert.equal(served.asked.at(-1)?.range, undefined, name);
+    }
+  });
 
 test("a wrong Content-Length and a short answer pass; for ever they don't", async () => {
   const passing = await serve((response, start, times) => {
@@ -135,21 +144,26 @@ test("more bytes than there should be", async () => {
   await assert.rejects(read(served), { kind: "integrity", message: /announces more/ });
 });
 
-test("an offset begins in the middle, and at the end nothing is asked", async () => {
-  const served = await serve((response, start) => give(response, start));
-  assert.ok((await read(served, 1_000_001)).equals(bytes.subarray(1_000_001)));
-  assert.deepEqual(served.asked, [{ range: "bytes=1000001-", ifRange: undefined }]);
-  assert.equal((await read(served, bytes.length)).length, 0);
-  assert.equal(served.asked.length, 1);
-  const whole = await serve((response) => give(response, 0));
-  assert.ok((await read(whole, 1_000_001)).equals(bytes.subarray(1_000_001)));
-});
-
-test("busy, then refused in the middle: one count of tries for both", async () => {
-  const served = await serve((response, start, times) => {
-    if (times === 1) give(response, 0, 1000);
-    else response.writeHead(503).end(`${start}`);
+for (const { how, options } of bothWays)
+  test(`an offset begins in the middle, and at the end nothing is asked${how}`, async () => {
+    const served = await serve((response, start) => give(response, start));
+    assert.ok((await read(served, 1_000_001, options)).equals(bytes.subarray(1_000_001)));
+    assert.deepEqual(served.asked, [{ range: "bytes=1000001-", ifRange: undefined }]);
+    assert.equal((await read(served, bytes.length, options)).length, 0);
+    assert.equal(served.asked.length, 1);
+    const whole = await serve((response) => give(response, 0));
+    assert.ok((await read(whole, 1_000_001, options)).equals(bytes.subarray(1_000_001)));
   });
-  await assert.rejects(read(served), { kind: "upstream", message: /gave up after 3 tries .* answers 503/ });
-  assert.equal(served.asked.length, 3);
-});
+
+for (const { how, options } of bothWays)
+  test(`busy, then refused in the middle: one count of tries for both${how}`, async () => {
+    const served = await serve((response, start, times) => {
+      if (times === 1) give(response, 0, 1000);
+      else response.writeHead(503, { "content-length": `${start}`.length }).end(`${start}`);
+    });
+    await assert.rejects(read(served, 0, options), {
+      kind: "upstream",
+      message: /gave up after 3 tries .* answers 503/,
+    });
+    assert.equal(served.asked.length, 3);
+  });
