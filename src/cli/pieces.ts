@@ -119,5 +119,5 @@ function hasSizes(width: number): boolean {
 
 /** The column where names begin. */
 function nameAt(width: number): number {
-  return hasSizes(width) ? 32 : 8;
+  return hasSizes(width) ? 30 : 8;
 }

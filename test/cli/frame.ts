@@ -20,12 +20,14 @@ class Work extends DrydockCommand {
     size: Flags.integer({ summary: "how much" }),
     wait: Flags.boolean({ summary: "never end" }),
     steps: Flags.boolean({ summary: "show two steps" }),
+    pieces: Flags.boolean({ summary: "show a step with pieces in flight" }),
   };
   static override examples = ["<%= config.bin %> work a", "<%= config.bin %> work b --size 3"];
 
   override async run() {
     const { args, flags } = await this.parse(Work);
     if (flags.steps) await this.#showSteps();
+    if (flags.pieces) await this.#showPieces();
     if (flags.wait) await this.#wait();
     if (flags.fail) await fail(flags.fail);
     this.log(`worked on ${args.thing}`);
@@ -45,6 +47,26 @@ class Work extends DrydockCommand {
     }
     second.done("nothing wrong");
     first.done("12 images, 3.0 GiB");
+  }
+
+  /** Six at once for two seconds; then the first ends, and the others half a second later. */
+  async #showPieces() {
+    const MiB = 1024 ** 2;
+    const step = this.reporter.step("Fetch");
+    step.total(300 * MiB);
+    const pieces = Array.from({ length: 6 }, (_, at) =>
+      step.piece(`registry.example/team/image-${at}:1 3b1f0a2c4d5e`, 50 * MiB),
+    );
+    for (let part = 0; part < 25; part++) {
+      if (part === 20) pieces.shift()?.end();
+      for (const piece of pieces) {
+        piece.advance(2 * MiB);
+        step.advance(2 * MiB);
+      }
+      await sleep(100);
+    }
+    for (const piece of pieces) piece.end();
+    step.done();
   }
 
   async #wait() {
