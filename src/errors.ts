@@ -34,6 +34,8 @@ export type ErrorKind = keyof typeof exitCodes;
 export interface ErrorOptionsWithHint {
   /** What to do about it, as a whole sentence; shown apart from the message. */
   hint?: string | undefined;
+  /** What the message tells, for programs: --json shows it. */
+  data?: Record<string, unknown> | undefined;
   cause?: unknown;
 }
 
@@ -45,6 +47,7 @@ export class DrydockError extends Error {
   override name = "DrydockError";
   readonly kind: ErrorKind;
   readonly hint: string | undefined;
+  readonly data: Record<string, unknown> | undefined;
   /** Read by oclif with --json. */
   readonly exitCode: number;
   /** Read by oclif without --json. */
@@ -54,6 +57,7 @@ export class DrydockError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.hint = options.hint;
+    this.data = options.data;
     this.exitCode = exitCodes[kind];
     this.oclif = { exit: this.exitCode };
   }

@@ -15,8 +15,11 @@ export function truncated(source: ByteSource, where: string): DrydockError {
   );
 }
 
-export function deviates(source: ByteSource, at: number, wanted: string, found: string): DrydockError {
-  return new DrydockError(
+/** Something else stands where the index leaves no choice. */
+export class Deviation extends DrydockError {}
+
+export function deviates(source: ByteSource, at: number, wanted: string, found: string): Deviation {
+  return new Deviation(
     "integrity",
     `read bundle ${JSON.stringify(source.name)}: at byte ${at}${placeOf(source, at)}: wanted ${wanted}, found ${found}`,
     {
@@ -25,8 +28,8 @@ export function deviates(source: ByteSource, at: number, wanted: string, found: 
   );
 }
 
-/** The part in which these bytes stand, if the bundle was cut in some. */
+/** The part in which these bytes stand, if the bundle was cut in parts. */
 export function placeOf(source: ByteSource, from: number, to = from): string {
-  const place = source.place?.(from, to) ?? "";
-  return place === "" ? "" : ` (in ${place})`;
+  const parts = source.partsOf?.({ from, to }) ?? [];
+  return parts.length === 0 ? "" : ` (in ${parts.map(({ part }) => JSON.stringify(part)).join(" and ")})`;
 }

@@ -4,14 +4,20 @@ import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
+import type { ByteRange, PartRange } from "./damage.ts";
 import { type PartList, parsePartList, partListName, partName, wholeName } from "./parts.ts";
-import { type ByteSource, openFile } from "./source.ts";
+import { type ByteSource, type LackingBytes, openFile } from "./source.ts";
 
 interface Part {
   path: string;
   /** the first byte of the archive that stands in it */
   start: number;
-  source: ByteSource;
+  /** in bytes, as it should be */
+  size: number;
+  /** none: it is missing */
+  source?: ByteSource;
+  /** It is missing, or shorter than `size`. */
+  error?: DrydockError;
 }
 
 /** The bundle's path without a part's ending, if `path` is a set of parts: names one of it, or would be its whole. */
@@ -20,76 +26,104 @@ export async function partsOf(path: string): Promise<string | undefined> {
   return (await isThere(partName(path, 1))) || (await isThere(partListName(path))) ? path : undefined;
 }
 
-/** @param path the bundle's, without a part's ending @throws DrydockError "integrity" naming a part that is missing or short. */
+/**
+ * @param path the bundle's, without a part's ending
+ * @returns also where a listed part is missing or short: `lacking` says which, and reading there throws it.
+ * @throws DrydockError "integrity" if there is no part at all, or one is too long.
+ */
 export async function openParts(path: string): Promise<ByteSource> {
   const list = await readPartList(path);
   const parts: Part[] = [];
   const close = async () => {
-    await Promise.all(parts.map(({ source }) => source.close()));
+    await Promise.all(parts.map(({ source }) => source?.close()));
   };
   let size = 0;
   try {
     for (const one of list ?? (await partsThere(path))) {
-      const part = await openPart(join(dirname(path), one.name), one.size, list !== undefined);
+      const part = await openPart(join(dirname(path), one.name), list && one.size);
       parts.push({ ...part, start: size });
-      size += part.source.size ?? 0;
+      size += part.size;
     }
   } catch (error) {
     await close();
     throw error;
   }
-  const partAt = (position: number) => parts.findLast(({ start }) => start <= position);
-  const readAt = async (position: number, buffer: Buffer) => {
-    let done = 0;
-    while (done < buffer.length) {
-      const part = partAt(position + done);
-      const at = position + done - (part?.start ?? 0);
-      const length = Math.min(buffer.length - done, (part?.source.size ?? 0) - at);
-      if (!part || length <= 0) break;
-      const got = await part.source.readAt(at, buffer.subarray(done, done + length));
-      done += got;
-      if (got < length) break;
-    }
-    return done;
-  };
-  const place = (from: number, to: number) =>
-    parts
-      .filter(({ start, source }) => start <= to && from < start + (source.size ?? 0))
-      .map((part) => JSON.stringify(basename(part.path)))
-      .join(" and ");
   return {
     name: path,
     sequential: false,
     size,
-    readAt,
-    place,
+    readAt: (position, buffer) => readParts(parts, position, buffer),
+    partsOf: (range) => rangesIn(parts, range),
+    wrongParts: async (asked) => {
+      const found = await wrongParts(path, (part) => asked.has(part));
+      return new Set(found.map(({ part }) => part));
+    },
+    lacking: parts.flatMap(lackOf),
+    answers: async () => (await parts.find(({ source }) => source)?.source?.answers?.()) ?? true,
     close,
   };
 }
 
+async function readParts(parts: Part[], position: number, buffer: Buffer): Promise<number> {
+  let done = 0;
+  while (done < buffer.length) {
+    const part = parts.findLast(({ start }) => start <= position + done);
+    const at = position + done - (part?.start ?? 0);
+    const length = Math.min(buffer.length - done, (part?.size ?? 0) - at);
+    if (!part || length <= 0) break;
+    const got = (await part.source?.readAt(at, buffer.subarray(done, done + length))) ?? 0;
+    if (got < length && part.error) throw part.error;
+    done += got;
+    if (got < length) break;
+  }
+  return done;
+}
+
+function rangesIn(parts: Part[], { from, to }: ByteRange): PartRange[] {
+  return parts
+    .filter(({ start, size }) => start <= to && from < start + size)
+    .map(({ path, start, size }) => ({
+      part: basename(path),
+      from: Math.max(from - start, 0),
+      to: Math.min(to - start, size - 1),
+    }));
+}
+
+function lackOf({ start, size, source, error }: Part): LackingBytes[] {
+  return error ? [{ from: start + (source?.size ?? 0), to: start + size - 1, error }] : [];
+}
+
 /** Names every part that is not what the list says, by its sha256; empty if there is no list, or all is well. */
 export async function damagedParts(path: string): Promise<string[]> {
+  const found = await wrongParts(path, () => true);
+  return found.map(({ part, holds }) =>
+    holds === undefined
+      ? `${JSON.stringify(part)} is damaged`
+      : `${JSON.stringify(part)} holds what ${JSON.stringify(holds)} should hold`,
+  );
+}
+
+/** Reads parts and compares their sha256 with the list. @returns those that are others; holds: which it is then */
+async function wrongParts(
+  path: string,
+  isAsked: (part: string) => boolean,
+): Promise<{ part: string; holds?: string | undefined }[]> {
   const list = (await readPartList(path)) ?? [];
-  const found: string[] = [];
+  const found: { part: string; holds?: string | undefined }[] = [];
   for (const { name, sha256 } of list) {
+    if (!isAsked(name)) continue;
     const hash = createHash("sha256");
     const stream = createReadStream(join(dirname(path), name), { highWaterMark: 1024 * 1024 });
     for await (const chunk of stream) hash.update(chunk);
     const is = hash.digest("hex");
-    if (is === sha256) continue;
-    const other = list.find((one) => one.sha256 === is);
-    found.push(
-      other
-        ? `${JSON.stringify(name)} holds what ${JSON.stringify(other.name)} should hold`
-        : `${JSON.stringify(name)} is damaged`,
-    );
+    if (is !== sha256) found.push({ part: name, holds: list.find((one) => one.sha256 === is)?.name });
   }
   return found;
 }
 
 /**
- * Reads a bundle with `read`; if it turns out to be damaged and is a set of parts, all of them are read once
- * more, so that the error says which ones to copy again.
+ * Reads a bundle with `read`; if it deviates from its index and is a set of parts, all of them are read once
+ * more, so that the error says which ones to copy again. Damage names its parts already.
  * @param path as the user gave it
  */
 export async function namingParts<T>(path: string, read: () => Promise<T>): Promise<T> {
@@ -97,37 +131,40 @@ export async function namingParts<T>(path: string, read: () => Promise<T>): Prom
     return await read();
   } catch (error) {
     if (!(error instanceof DrydockError) || error.kind !== "integrity" || path === "-") throw error;
+    if (error.data && !error.data.besides) throw error;
     const parts = await partsOf(path);
     // A part that cannot be read is named by the error that is there already.
     const damaged = parts === undefined ? [] : await damagedParts(parts).catch(() => []);
     if (damaged.length === 0) throw error;
     throw new DrydockError("integrity", [error.message, ...damaged].join("\n"), {
       hint: `Copy ${damaged.length === 1 ? "this part" : "these parts"} again.`,
+      data: error.data,
       cause: error,
     });
   }
 }
 
-async function openPart(path: string, size: number, isListed: boolean): Promise<Omit<Part, "start">> {
-  const source = await openFile(path).catch((error: unknown) => {
-    throw new DrydockError(
-      "integrity",
-      `open part ${JSON.stringify(path)}: ${fileErrorText(error instanceof Error ? error.cause : error)}`,
-      {
-        hint: "All parts must lie in one folder.",
-        cause: error,
-      },
-    );
+/** @param listed its size in bytes as the list says; its own if there is no list */
+async function openPart(path: string, listed: number | undefined): Promise<Omit<Part, "start">> {
+  const what = `open part ${JSON.stringify(path)}`;
+  let source: ByteSource;
+  try {
+    source = await openFile(path);
+  } catch (error) {
+    const why = fileErrorText(error instanceof Error ? error.cause : error);
+    const hint = "All parts must lie in one folder.";
+    const missing = new DrydockError("integrity", `${what}: ${why}`, { hint, cause: error });
+    if (listed === undefined) throw missing;
+    return { path, size: listed, error: missing };
+  }
+  const { size = 0 } = source;
+  if (listed === undefined || size === listed) return { path, size, source };
+  const error = new DrydockError("integrity", `${what}: it has ${size} bytes, wanted ${listed}`, {
+    hint: "Copy this part again; the stick may have been full or pulled out too early.",
   });
-  if (!isListed || source.size === size) return { path, source };
+  if (size < listed) return { path, size: listed, source, error };
   await source.close();
-  throw new DrydockError(
-    "integrity",
-    `open part ${JSON.stringify(path)}: it has ${source.size} bytes, wanted ${size}`,
-    {
-      hint: "Copy this part again; the stick may have been full or pulled out too early.",
-    },
-  );
+  throw error;
 }
 
 async function readPartList(path: string): Promise<PartList["parts"] | undefined> {

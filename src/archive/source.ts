@@ -7,8 +7,9 @@ import { read } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { isAligned, openDirect } from "../direct.ts";
+import { alignedBuffers, directUnit, isAligned, openDirect } from "../direct.ts";
 import { DrydockError, errorCode, errorText, fileErrorText } from "../errors.ts";
+import type { ByteRange, PartRange } from "./damage.ts";
 
 /** What direct reading aligns to here: an archive is made of such blocks, and most disks are. */
 const blockSize = 512;
@@ -22,9 +23,33 @@ export interface ByteSource {
   size: number | undefined;
   /** Fills `buffer` from `position` on; returns how many bytes there were before the end. */
   readAt(position: number, buffer: Buffer): Promise<number>;
-  /** Of a bundle in parts: the names of those in which these bytes stand. */
-  place?(from: number, to: number): string;
+  /** Of a bundle in parts: in which of them these bytes stand, and where there. */
+  partsOf?(range: ByteRange): PartRange[];
+  /** Reads these parts, and gives the names of those that are not what the list of parts says. */
+  wrongParts?(asked: ReadonlySet<string>): Promise<ReadonlySet<string>>;
+  /** Of a bundle in parts: what is known not to be there, in order, with the error that reading it throws. */
+  lacking?: LackingBytes[];
+  /** Whether the disk still gives anything, asked past the system's cache; true where that cannot be asked. */
+  answers?(): Promise<boolean>;
   close(): Promise<void>;
+}
+
+export interface LackingBytes extends ByteRange {
+  error: DrydockError;
+}
+
+/**
+ * What the system says when a disk, a stick or a cable does not give back what was written: the page cache
+ * knows only EIO, block devices are more exact (Linux, block/blk-core.c), file systems find their own damage.
+ */
+const mediumCodes = new Set([
+  ...["EIO", "ENODATA", "EILSEQ", "EREMOTEIO", "ETIMEDOUT", "ENOLINK", "EBADMSG", "EUCLEAN"],
+  ...["ENODEV", "ENXIO", "ENOMEDIUM"],
+]);
+
+/** Whether bytes could not be read because of where they are kept, of an error that readAt threw. */
+export function isMediumError(error: unknown): error is DrydockError {
+  return error instanceof DrydockError && mediumCodes.has(errorCode(error.cause) ?? "");
 }
 
 /** @throws DrydockError "input" if the file cannot be opened, "host" if it cannot be read. */
@@ -63,6 +88,7 @@ export async function openFile(path: string): Promise<ByteSource> {
         "host",
         `read bundle ${JSON.stringify(path)} at byte ${position}: ${errorText(error)}`,
         {
+          hint: "The disk or stick does not give back these bytes. Copy the bundle again, to another one.",
           cause: error,
         },
       );
@@ -72,7 +98,18 @@ export async function openFile(path: string): Promise<ByteSource> {
     await direct?.close();
     await handle.close();
   };
-  return { name: path, sequential: false, size: stat.size, readAt, close };
+  const answers = () => givesFirstBytes(direct);
+  return { name: path, sequential: false, size: stat.size, readAt, answers, close };
+}
+
+/** A file system may want a larger alignment than ours and say so: that is an answer. */
+async function givesFirstBytes(direct: FileHandle | undefined): Promise<boolean> {
+  const [buffer] = alignedBuffers(1, directUnit);
+  if (!direct || !buffer) return true;
+  return await direct.read(buffer, 0, buffer.length, 0).then(
+    () => true,
+    (error: unknown) => !mediumCodes.has(errorCode(error) ?? ""),
+  );
 }
 
 const readDescriptor = promisify(read);

@@ -1,47 +1,45 @@
 /** Reads all of a bundle and uses nothing of it: the reader's own checks are the verification. */
-import { DrydockError, errorText } from "../errors.ts";
+import { DrydockError } from "../errors.ts";
 import { type Reporter, runStep } from "../reporter.ts";
+import { damageError } from "./damage.ts";
 import type { Bundle } from "./reader.ts";
 
 /** Enough for one to be hashed while the other is read. */
 const concurrency = 2;
 
+/** What is said after what to copy again. */
+const next = "`drydock install` places what is good of this one, and reads only the rest of a good copy.";
+
 /**
- * @throws DrydockError "integrity" naming each damaged blob, or where the archive deviates from its index;
- *   "host" if it cannot be read.
+ * @param bundle opened to go on, or else the first damage ends it
+ * @throws DrydockError "integrity" naming each damaged blob (`data.damage` is a list of Damage), or where the
+ *   archive deviates from its index; "host" if it cannot be read any more.
  */
 export async function verify(bundle: Bundle, reporter: Reporter): Promise<void> {
-  const damaged: DrydockError[] = [];
   await runStep(reporter, "verify", async (step) => {
     step.total(bundle.index.blobs.reduce((sum, { size }) => sum + size, 0));
+    for (const bytes of bundle.certificates.values()) step.advance(bytes.length);
+    const deviations: DrydockError[] = [];
     const pass = bundle.forEachBlob({
       concurrency,
       wants: () => true,
       use: async (blob) => {
-        let read = 0;
-        try {
-          for await (const chunk of blob.read()) {
-            read += chunk.length;
-            step.advance(chunk.length);
-          }
-        } catch (error) {
-          // One damaged blob says nothing about the next: all of them are named in the end. But where one
-          // is cut, the archive is no longer as the index says, and nothing more is to be had.
-          if (!isDamage(error) || read < blob.size) throw error;
-          damaged.push(error);
-        }
+        for await (const chunk of blob.read()) step.advance(chunk.length);
       },
+      deviation: (error) => deviations.push(error),
     });
-    await pass.catch((error: unknown) => {
-      if (!isDamage(error)) throw error;
-      damaged.push(error);
-    });
-    const [first] = damaged;
-    if (first && damaged.length === 1) throw first;
-    if (first) throw new DrydockError("integrity", damaged.map(errorText).join("\n"), { hint: first.hint });
+    const stoppedBy = await pass.then(() => [], integrityError);
+    const besides = [...deviations, ...stoppedBy];
+    const damage = await bundle.damage();
+    const [first, second] = besides;
+    if (damage.length > 0 || second)
+      throw damageError(damage, { name: bundle.name, blobs: bundle.index.blobs.length, next, besides });
+    if (first) throw first;
   });
 }
 
-function isDamage(error: unknown): error is DrydockError {
-  return error instanceof DrydockError && error.kind === "integrity";
+/** @throws what is none */
+function integrityError(error: unknown): [DrydockError] {
+  if (error instanceof DrydockError && error.kind === "integrity") return [error];
+  throw error;
 }

@@ -10,6 +10,8 @@ export interface Failure {
   kind: ErrorKind;
   message: string;
   hint?: string | undefined;
+  /** what the message tells, for programs */
+  data?: Record<string, unknown> | undefined;
   /** of a bug */
   stack?: string | undefined;
   exitCode: number;
@@ -22,7 +24,8 @@ const hostCodes = new Set(["ENOSPC", "EDQUOT", "EIO", "EROFS", "EMFILE", "ENFILE
  * @param bin the program's name, @param id the command's, if there was one
  */
 export function describeFailure(error: unknown, bin: string, id?: string): Failure {
-  if (error instanceof DrydockError) return expected(error.kind, error.message, error.hint);
+  if (error instanceof DrydockError)
+    return { ...expected(error.kind, error.message, error.hint), data: error.data };
   if (isUsageError(error)) {
     const message = error.message.replace(/\n?See more help with --help$/, "");
     const suggestion = flagSuggestion(error);

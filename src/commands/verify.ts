@@ -30,7 +30,7 @@ export default class Verify extends DrydockCommand {
     const { args, flags } = await this.parse(Verify);
     const digestWanted = checkDigestFlag(flags.digest);
     const { digest, size, index } = await namingParts(args.bundle, async () => {
-      const bundle = await openBundle(await openSource(args.bundle), digestWanted);
+      const bundle = await openBundle(await openSource(args.bundle), digestWanted, { goOn: true });
       await verify(bundle, this.reporter).finally(() => bundle.close());
       return bundle;
     });
