@@ -22,6 +22,7 @@ import { readStorageTarball } from "../oci/storage-tarball.ts";
 import type { Step } from "../reporter.ts";
 import { cannotWrite, makeFolder, makeFolderUnsynced, syncFolders } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { blobNames } from "./blob-names.ts";
 import { planFiles, type ShownFile, showFiles } from "./files.ts";
 import { copy, move } from "./move.ts";
 import type { SpaceNeeded } from "./preflight-site.ts";
@@ -110,7 +111,7 @@ export async function place(
 ): Promise<void> {
   const seeds = new Map(bundle.index.seeds.map((seed) => [`sha256:${seed.sha256}`, seed]));
   step.total(placement.needed.bytes);
-  const writer = new BlobPlacer(placement, layout.incoming, step);
+  const writer = new BlobPlacer(placement, layout.incoming, step, blobNames(bundle.index));
   await writer.begin();
   try {
     // The pass goes over what comes after the certificates; one of them may be wanted as a file, too.
@@ -202,16 +203,18 @@ class BlobPlacer {
   readonly #missing: Placement["missing"];
   readonly #incoming: string;
   readonly #step: Step;
+  readonly #nameOf: (digest: Digest) => string;
   readonly #begun = new Set<Digest>();
   readonly #syncs = pLimit(syncs);
   readonly #unsynced = new Set<Promise<void>>();
   readonly #folders = new Set<string>();
   #failure: { error: unknown } | undefined;
 
-  constructor(placement: Placement, incoming: string, step: Step) {
+  constructor(placement: Placement, incoming: string, step: Step, nameOf: (digest: Digest) => string) {
     this.#missing = placement.missing;
     this.#incoming = incoming;
     this.#step = step;
+    this.#nameOf = nameOf;
   }
 
   async begin(): Promise<void> {
@@ -233,6 +236,7 @@ class BlobPlacer {
     const temporary = join(this.#incoming, hexOf(digest));
     const file = await onDisk(temporary, () => open(temporary, "wx", 0o644));
     const direct = wanted.size >= directFrom ? await openDirect(temporary, "write") : undefined;
+    const piece = this.#step.piece(this.#nameOf(digest), wanted.size);
     try {
       let at = 0;
       for await (const chunk of source) {
@@ -240,11 +244,13 @@ class BlobPlacer {
         await onDisk(temporary, () => writeAt(file, chunk.subarray(done), at + done));
         at += chunk.length;
         this.#step.advance(chunk.length);
+        piece.advance(chunk.length);
       }
     } catch (error) {
       await file.close();
       throw error;
     } finally {
+      piece.end();
       await direct?.close();
     }
     await this.#queue(() => this.#name(file, temporary, wanted));
