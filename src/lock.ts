@@ -24,10 +24,7 @@ export type Lockable = "site" | "output" | "key store";
  * @throws DrydockError "preflight" if another process has it, naming that process.
  */
 export async function takeLock(what: Lockable, path: string, patience = 0): Promise<Lock> {
-  const id = createHash("sha256")
-    .update(await realPath(resolve(path)))
-    .digest("hex");
-  const name = `\0drydock-${what}-${id}`;
+  const name = await nameOf(what, path);
   const end = performance.now() + patience;
   for (;;) {
     const server = createServer((socket) => {
@@ -45,6 +42,22 @@ export async function takeLock(what: Lockable, path: string, patience = 0): Prom
       await sleep(50);
     }
   }
+}
+
+/**
+ * Who has the lock, without taking it: the process's number, 0 if it doesn't say; undefined if nobody has it.
+ */
+export async function lockHolder(what: Lockable, path: string): Promise<number | undefined> {
+  const text = await answerOf(await nameOf(what, path));
+  return text === undefined ? undefined : Number(processNumber.exec(text)?.[0] ?? 0);
+}
+
+/** The socket's name, of fewer bytes than the kernel takes (107, unix(7)). */
+async function nameOf(what: Lockable, path: string): Promise<string> {
+  const id = createHash("sha256")
+    .update(await realPath(resolve(path)))
+    .digest("hex");
+  return `\0drydock-${what}-${id}`;
 }
 
 /** @param holderOf the socket's name, if the error is that another one has it */
@@ -69,16 +82,28 @@ function listen(server: Server, path: string): Promise<AddressInfo | string | nu
   });
 }
 
+const processNumber = /^\d{1,10}$/;
+
 /** " (process 123)", as the lock's holder says itself; empty if it doesn't within a second. */
-function holder(name: string): Promise<string> {
+async function holder(name: string): Promise<string> {
+  const text = (await answerOf(name)) ?? "";
+  return processNumber.test(text) ? ` (process ${text})` : "";
+}
+
+/** What a lock's holder says within a second; undefined if there is none. */
+function answerOf(name: string): Promise<string | undefined> {
   return new Promise((done) => {
     const socket = connect({ path: name, timeout: 1000 });
+    let connected = false;
     let text = "";
     const finish = () => {
       socket.destroy();
-      done(/^\d{1,10}$/.test(text) ? ` (process ${text})` : "");
+      done(connected ? text : undefined);
     };
     socket.setEncoding("latin1");
+    socket.on("connect", () => {
+      connected = true;
+    });
     socket.on("data", (chunk: string) => {
       text += chunk;
       if (text.length > 10) finish();

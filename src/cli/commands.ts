@@ -5,6 +5,7 @@ import type { Command } from "@oclif/core";
 import Bundle from "../commands/bundle.ts";
 import Inspect from "../commands/inspect.ts";
 import Install from "../commands/install.ts";
+import Status from "../commands/status.ts";
 import Trust from "../commands/trust.ts";
 import Verify from "../commands/verify.ts";
 
@@ -14,4 +15,5 @@ export const commands: Record<string, Command.Class> = {
   verify: Verify,
   install: Install,
   trust: Trust,
+  status: Status,
 };

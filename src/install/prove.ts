@@ -103,7 +103,8 @@ export function hostAddresses(): string[] {
 }
 
 async function proveAddresses(input: ProveInput, ways: Proof["addresses"]): Promise<void> {
-  const tried = await tryWays(input, ways, input.patienceSeconds ?? 30);
+  const { ca, port } = input;
+  const tried = await tryWays({ ca, port }, ways, input.patienceSeconds ?? 30);
   const problems = tried.flatMap(({ connect, as, error }) =>
     error === undefined ? [] : [`${connect} as "${as}": ${errorText(error)}`],
   );
@@ -115,14 +116,14 @@ async function proveAddresses(input: ProveInput, ways: Proof["addresses"]): Prom
 
 /** Asks under each name and address. @returns with each the last reason why the registry doesn't answer so */
 export async function tryWays(
-  { ca, port }: Pick<ProveInput, "ca" | "port">,
+  at: Pick<RegistryAddress, "ca" | "port" | "timeoutSeconds">,
   ways: Proof["addresses"],
   patienceSeconds: number,
 ): Promise<{ connect: string; as: string; error?: unknown }[]> {
   const deadline = performance.now() + patienceSeconds * 1000;
   return await Promise.all(
     ways.map(async (way) => {
-      const error = await untilItAnswers({ ca, port, ...way }, deadline);
+      const error = await untilItAnswers({ ...at, ...way }, deadline);
       return error === undefined ? way : { ...way, error };
     }),
   );

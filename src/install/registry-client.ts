@@ -19,6 +19,8 @@ export interface RegistryAddress {
   as?: string;
   /** false: any name in the certificate will do */
   checkName?: false;
+  /** after so long without an answer it is given up; 10 if left out */
+  timeoutSeconds?: number;
   /** connections to use again, as registryAgent makes them */
   agent?: Agent;
 }
@@ -118,7 +120,7 @@ function exchange(
       response.on("error", reject);
       response.on("end", () => resolve(response));
     });
-    asked.on("timeout", () => asked.destroy(new Error("no answer within ten seconds")));
+    asked.on("timeout", () => asked.destroy(new Error(`no answer within ${timeoutOf(at)} seconds`)));
     asked.on("error", reject);
     asked.end();
   });
@@ -135,8 +137,12 @@ function connection(at: RegistryAddress): RequestOptions {
     checkServerIdentity: (_, certificate: PeerCertificate) =>
       at.checkName === false ? undefined : checkServerIdentity(as, certificate),
     agent: at.agent ?? false,
-    timeout: 10_000,
+    timeout: timeoutOf(at) * 1000,
   };
+}
+
+function timeoutOf({ timeoutSeconds = 10 }: RegistryAddress): number {
+  return timeoutSeconds;
 }
 
 function hostHeader(at: RegistryAddress): { host: string } {

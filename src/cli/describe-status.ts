@@ -1,0 +1,143 @@
+/** What `status` found, on one screen. */
+import { styleText } from "node:util";
+import type { ReleaseStatus, SiteStatus } from "../install/status.ts";
+import { shortDigest } from "../oci/digest.ts";
+import { findingsTable } from "./describe-findings.ts";
+import { columns, count, formatBytes, formatDuration, printable, wrapped } from "./format.ts";
+
+export interface DescribeOptions {
+  color: boolean;
+  /** of the terminal, to break lines between words; without it they are as long as they are */
+  width?: number | undefined;
+  now?: Date;
+}
+
+/** More releases are cut at the beginning; --json lists all. */
+const releasesShown = 5;
+
+export function describeStatus(status: SiteStatus, options: DescribeOptions): string {
+  const now = options.now ?? new Date();
+  const { release, releases } = status;
+  const head = `${status.address}: ${release.name}, release ${release.release}`;
+  return [
+    head,
+    facts(status, now, options.width),
+    ...(releases.length > 1 ? [releaseTable(releases)] : []),
+    verdict(status, options),
+  ].join("\n\n");
+}
+
+function facts(status: SiteStatus, now: Date, width: number | undefined): string {
+  const { storage, certificates } = status;
+  const access = status.access === "push" ? "takes pushes" : "read-only";
+  const rows = [
+    ["site", status.site],
+    ["addresses", `${status.addresses.join(", ")}; port ${status.port}, ${access}`],
+    ["installed", `${date(status.release.installedAt)}, digest ${shortDigest(status.release.bundleDigest)}`],
+    ["images", imagesText(status)],
+    ["storage", storageText(storage)],
+    ["server", untilText(certificates.server?.notAfter, now)],
+    ["CA", untilText(certificates.ca?.notAfter, now)],
+    ["engine", engineText(status)],
+    ["container", containerText(status, now)],
+    ["last proof", proofText(status)],
+  ];
+  return hanging(rows, width);
+}
+
+/** Two columns; what is too long for its line goes on below its beginning. */
+function hanging(rows: string[][], width: number | undefined): string {
+  const first = Math.max(...rows.map(([label = ""]) => label.length)) + 2;
+  return rows
+    .map(([label = "", value = ""]) => {
+      const lines = wrapped(printable(value), width === undefined ? undefined : width - first);
+      return label.padEnd(first) + lines.replaceAll("\n", `\n${" ".repeat(first)}`);
+    })
+    .join("\n");
+}
+
+function imagesText({ images, release, releases }: SiteStatus): string {
+  const others = releases.filter(({ rolledBackAt }) => rolledBackAt === undefined).length > 1;
+  return others ? `${count(images, "tag")}, ${release.images} of them this release's` : count(images, "tag");
+}
+
+function storageText({ blobs, bytes, free, size, checked, damaged }: SiteStatus["storage"]): string {
+  const state =
+    damaged.length > 0
+      ? `${damaged.length} damaged`
+      : checked === "digests"
+        ? "all read and hashed"
+        : "all there";
+  const space =
+    free === undefined || size === undefined ? "" : `; ${formatBytes(free)} of ${formatBytes(size)} free`;
+  return `${formatBytes(bytes)} in ${count(blobs, "blob")}, ${state}${space}`;
+}
+
+function untilText(end: Date | undefined, now: Date): string {
+  if (end === undefined) return "no certificate that can be read";
+  const day = 86_400_000;
+  const days = Math.floor((end.getTime() - now.getTime()) / day);
+  const date = end.toISOString().slice(0, 10);
+  return days < 0 ? `certificate ended on ${date}` : `certificate until ${date} (${count(days, "day")})`;
+}
+
+function engineText({ engine }: SiteStatus): string {
+  if (engine.answers) return `${engine.version}, ${engine.platform}`;
+  return `${engine.address} does not answer us`;
+}
+
+function containerText({ container }: SiteStatus, now: Date): string {
+  const { name, state, since } = container;
+  if (since === undefined) return `"${name}" ${stateWords[state]}`;
+  const seconds = Math.max(0, (now.getTime() - Date.parse(since)) / 1000);
+  return `"${name}" runs since ${date(since)} (${formatDuration(seconds)})`;
+}
+
+const stateWords: Record<SiteStatus["container"]["state"], string> = {
+  running: "runs",
+  restarting: "ends again and again",
+  stopped: "is stopped",
+  missing: "is missing",
+  "not ours": "is not drydock's",
+  unknown: "could not be looked at",
+};
+
+function proofText({ lastProof }: SiteStatus): string {
+  if (lastProof === undefined) return "none is recorded";
+  const { at, tags, pulled } = lastProof;
+  const blobs = pulled === undefined ? "" : `, ${count(pulled.blobs, "blob")} pulled and hashed`;
+  return `${date(at)}: ${count(tags, "tag")}${blobs}`;
+}
+
+function releaseTable(releases: readonly ReleaseStatus[]): string {
+  const shown = releases.slice(-releasesShown).reverse();
+  const rows = shown.map((one) => [
+    one.current ? "*" : "",
+    printable(`${one.name} ${one.release}`),
+    date(one.installedAt),
+    count(one.images, "tag"),
+    shortDigest(one.bundleDigest),
+    one.current ? "current" : one.rolledBackAt === undefined ? "" : "rolled back",
+  ]);
+  const more = releases.length - shown.length;
+  return `releases\n${columns(rows, { right: [3] })}${more > 0 ? `\n   and ${more} older` : ""}`;
+}
+
+function verdict({ findings, healthy }: SiteStatus, { color, width }: DescribeOptions): string {
+  const told = findings.filter(({ level }) => level !== "ok");
+  if (told.length === 0) return color ? styleText("green", "All is well.", anyStream) : "All is well.";
+  const errors = told.filter(({ level }) => level === "error").length;
+  const head = healthy
+    ? "It serves as it should. To look at:"
+    : errors === 0
+      ? "To look at:"
+      : `${count(errors, "thing is", "things are")} wrong:`;
+  return `${head}\n${findingsTable(told, color, width)}`;
+}
+
+const anyStream = { validateStream: false };
+
+/** "2026-11-23 18:26 UTC" */
+function date(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
+}
