@@ -1,6 +1,7 @@
 /** What `install --clients` and `trust` share: the flags about SSH, and the report of the clients. */
 import { Flags } from "@oclif/core";
 import { exitCodes } from "../errors.ts";
+import type { Finding } from "../install/finding.ts";
 import type { ClientResult } from "../trust/client.ts";
 import { defaultKnownHostsFile } from "../trust/known-hosts.ts";
 import { columns, count, printable } from "./format.ts";
@@ -46,6 +47,29 @@ export function clientReport(hosts: ClientResult[]): string {
   const failed = hosts.length - done;
   const sum = `${count(done, "client")} trust${done === 1 ? "s" : ""} the CA, ${proven} proven${failed > 0 ? `, ${failed} failed` : ""}`;
   return printable([columns(rows), ...reasons, sum].join("\n\n"), true);
+}
+
+/**
+ * What a look at the clients found, for preflight's table. One that can't be worked on doesn't keep the site
+ * from being installed; if none can, whatever is wrong is wrong here.
+ */
+export function clientFindings(hosts: ClientResult[]): Finding[] {
+  const bad = hosts.filter((host) => !isDone(host));
+  const ready = hosts.length - bad.length;
+  const level = ready === 0 ? "error" : "warning";
+  const text = `${ready} of ${hosts.length} can be logged in to, with root's rights`;
+  return [
+    ...(ready === 0 ? [] : [{ check: "clients", level: "ok", text } as const]),
+    ...bad.map(
+      ({ name, status, reason, hint }) =>
+        ({
+          check: "clients",
+          level,
+          text: `${name}: ${reason ?? status}`,
+          ...(hint === undefined ? {} : { hint }),
+        }) as const,
+    ),
+  ];
 }
 
 /** 5 where some client failed: also when the CA is in place and the handshake shows that it does not work. */

@@ -74,11 +74,14 @@ function widthOf(text: string): number {
   return [...stripVTControlCharacters(text)].length;
 }
 
-/** Breaks lines between words; a word that is longer than a line, a path say, stays whole. */
+/**
+ * Breaks lines between words; a word that is longer than a line, a path say, stays whole, and so does what
+ * stands between backticks: a command, to be copied.
+ */
 export function wrapped(text: string, width = Number.POSITIVE_INFINITY): string {
   const wrapLine = (line: string) => {
     const lines = [""];
-    for (const word of line.split(/(?<=\S)(?= )/)) {
+    for (const word of line.match(/ *(?:`[^`]*`|[^ ])+| +$/g) ?? []) {
       const last = lines.length - 1;
       const isTooLong = widthOf(`${lines[last]}${word}`) > width && lines[last] !== "";
       if (isTooLong) lines.push(word.trimStart());

@@ -2,12 +2,17 @@
 import { readFile } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
-import { clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
+import { clientFindings, clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
+import { findingsTable } from "../cli/describe-findings.ts";
+import { describeInstall, describePlan } from "../cli/describe-install.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
-import { count, formatBytes } from "../cli/format.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
-import type { InstallResult } from "../install/install.ts";
+import { hasColor } from "../cli/terminal.ts";
+import { exitCodes } from "../errors.ts";
+import type { InstallDryRun } from "../install/dry-run.ts";
+import type { Finding } from "../install/finding.ts";
+import type { InstallOptions, InstallResult } from "../install/install.ts";
 import { siteLayout } from "../site/layout.ts";
 import type { ClientResult } from "../trust/client.ts";
 
@@ -17,6 +22,8 @@ type Result = Omit<InstallResult, "index"> & {
   addresses: string[];
   hosts?: ClientResult[];
 };
+
+type DryRunResult = InstallDryRun & { hosts?: ClientResult[] };
 
 export default class Install extends DrydockCommand {
   static override summary = "Install a bundle at the site (isolated side).";
@@ -39,6 +46,32 @@ export default class Install extends DrydockCommand {
       description:
         "the code or passphrase of the server's key is the first line of FILE [default: asked for]",
     }),
+    address: Flags.string({
+      helpValue: "NAME_OR_IP",
+      multiple: true,
+      multipleNonGreedy: true,
+      description:
+        "serve under this name or address instead of the bundle's; the first is the registry's name (repeatable)",
+    }),
+    port: Flags.integer({
+      helpValue: "N",
+      min: 1,
+      max: 65535,
+      description: "serve on this port instead of the bundle's",
+    }),
+    "new-certs": Flags.boolean({
+      description:
+        "make the server's certificate here, by the site's own CA if it has one, else with a new CA that every client must be given",
+    }),
+    "dry-run": Flags.boolean({
+      description: "check everything and show what would be done; write nothing",
+    }),
+    prove: Flags.option({
+      options: ["tags", "full"] as const,
+      default: "tags",
+      description:
+        "in the end, ask the registry for every tag; full: pull every blob of the bundle and hash it",
+    })(),
     clients: Flags.string({
       helpValue: "FILE",
       description: "an Ansible INI inventory: make these hosts trust the CA",
@@ -48,33 +81,56 @@ export default class Install extends DrydockCommand {
   static override examples = [
     "<%= config.bin %> install /media/stick/site.tar --digest DIGEST",
     "<%= config.bin %> install site.tar --site /data/registry --clients hosts.ini",
+    "<%= config.bin %> install site.tar --dry-run --clients hosts.ini",
+    "<%= config.bin %> install site.tar --address 10.0.0.10 --new-certs",
     "zstd -dc site.tar.zst | <%= config.bin %> install - --passphrase-file /root/site.pass",
   ];
   static override exitCodes = ["input", "integrity", "partial", "preflight", "host"] as const;
   static override whenInterrupted =
     "What was placed is kept, nothing of it shows yet; run the same command to continue.";
 
-  async run(): Promise<Result> {
+  async run(): Promise<Result | DryRunResult> {
     const { args, flags } = await this.parse(Install);
     const digest = checkDigestFlag(flags.digest);
     const { checkRepoHosts, readInventory } = await import("../trust/inventory.ts");
     const clients = flags.clients === undefined ? undefined : await readInventory(flags.clients);
-    const file = flags["passphrase-file"];
-    const { install } = await import("../install/install.ts");
-    const result = await install(
-      {
-        bundle: args.bundle,
-        ...(digest === undefined ? {} : { digest }),
-        ...(flags.site === undefined ? {} : { site: flags.site }),
-        askPassphrase: () =>
-          file === undefined
-            ? askSecret("Code or passphrase of the server's key: ")
-            : readPassphraseFile(file),
-        checkAddresses: (addresses) => checkRepoHosts(clients ?? [], addresses),
+    let checked: ClientResult[] | undefined;
+    const checkClients = async (addresses: string[]) => {
+      const { checkClients } = await import("../trust/trust.ts");
+      const options = { ...clientOptions(flags), addresses, rememberHostKeys: !flags["dry-run"] };
+      checked = await checkClients(clients ?? [], options, this.reporter);
+      return clientFindings(checked);
+    };
+    const options: InstallOptions = {
+      bundle: args.bundle,
+      ...(digest === undefined ? {} : { digest }),
+      ...(flags.site === undefined ? {} : { site: flags.site }),
+      choices: {
+        ...(flags.address === undefined ? {} : { addresses: flags.address }),
+        ...(flags.port === undefined ? {} : { port: flags.port }),
       },
-      this.reporter,
-    );
-    this.log(resultText(result));
+      newCertificates: flags["new-certs"],
+      prove: flags.prove,
+      askPassphrase: askPassphrase(flags),
+      checkAddresses: (addresses) => checkRepoHosts(clients ?? [], addresses),
+      ...(clients === undefined ? {} : { checkClients }),
+      typed: [this.config.bin, "install", ...this.argv],
+    };
+    if (flags["dry-run"]) {
+      const { dryRun } = await import("../install/dry-run.ts");
+      const result = await dryRun(options, this.reporter);
+      const table = tableFor(process.stdout, result.findings, hasColor(process.stdout));
+      this.log(`${table}\n\n${describePlan(result.plan, checked)}`);
+      if (result.findings.some(({ level }) => level === "error")) process.exitCode = exitCodes.preflight;
+      return { ...result, ...(checked === undefined ? {} : { hosts: checked }) };
+    }
+    const onFindings = (findings: Finding[]) => {
+      if (findings.some(({ level }) => level !== "ok"))
+        this.reporter.note(tableFor(process.stderr, findings, false));
+    };
+    const { install } = await import("../install/install.ts");
+    const result = await install({ ...options, onFindings }, this.reporter);
+    this.log(describeInstall(result));
     const { index, ...rest } = result;
     const { name, release } = index;
     const { addresses, port } = result.settings;
@@ -84,48 +140,25 @@ export default class Install extends DrydockCommand {
       return told;
     }
     const ca = await readFile(siteLayout(result.site).caCertificate, "utf8");
-    const options = { ...clientOptions(flags), ca, addresses, port };
     const { trust } = await import("../trust/trust.ts");
-    const hosts = await trust(clients, options, this.reporter);
+    const hosts = await trust(clients, { ...clientOptions(flags), ca, addresses, port }, this.reporter);
     this.log(`\n${clientReport(hosts)}`);
     process.exitCode = exitCodeOf(hosts);
     return { ...told, hosts };
   }
 }
 
-function resultText({
-  index,
-  changed,
-  placed,
-  tagsMoved,
-  container,
-  certificates,
-  proof,
-  site,
-  settings,
-}: InstallResult): string {
-  const { name, release } = index;
-  const { addresses, port } = settings;
-  const url = `https://${addresses[0]}${port === 443 ? "" : `:${port}`}`;
-  const head = changed
-    ? `${name}, release ${release}, is installed`
-    : `Nothing to do: ${name}, release ${release}, was installed`;
-  const done = [
-    `placed ${count(placed.blobs, "blob")} (${formatBytes(placed.bytes)}), moved ${count(tagsMoved, "tag")}`,
-    `certificates: ${certificateWords[certificates]}`,
-    `container "registry": ${container ?? "unchanged"}`,
-  ];
-  const names = [...new Set(proof.addresses.map(({ as }) => as))];
-  return [
-    `${head} at ${site}, and answers at ${url}.`,
-    ...(changed ? done.map((line) => `  ${line}`) : []),
-    `  proven over TLS as ${names.join(", ")}; ${count(proof.tags, "tag")} as in the bundle`,
-  ].join("\n");
+/** @param color false for what goes through the reporter, which takes colours out */
+function tableFor(stream: NodeJS.WriteStream, findings: Finding[], color: boolean): string {
+  return findingsTable(findings, color, stream.isTTY ? stream.columns - 1 : undefined);
 }
 
-const certificateWords: Record<InstallResult["certificates"], string> = {
-  keep: "as they were",
-  take: "the bundle's",
-  make: "made here; the CA's key stays here",
-  renew: "a new server certificate of the CA here",
-};
+/** A dry run doesn't ask; but a file that is named is read and tried. */
+function askPassphrase(flags: {
+  "passphrase-file"?: string | undefined;
+  "dry-run": boolean;
+}): (() => Promise<string>) | undefined {
+  const file = flags["passphrase-file"];
+  if (file !== undefined) return () => readPassphraseFile(file);
+  return flags["dry-run"] ? undefined : () => askSecret("Code or passphrase of the server's key: ");
+}

@@ -7,14 +7,27 @@ import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { checkCertificates, readCertificate } from "../certificates/inspect.ts";
-import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
+import {
+  type CertificateRequest,
+  defaultAuthorityRequest,
+  defaultServerRequest,
+  parseCertificateRequest,
+} from "../certificates/request.ts";
 import { decryptKey } from "../certificates/secret.ts";
 import { createSitePair, issueServer } from "../certificates/server.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import type { Finding } from "./preflight.ts";
+import {
+  type CertificateExpectations,
+  endingSoon,
+  notYet,
+  otherAuthority,
+  problemsOf,
+  replacesAuthority,
+} from "./certificate-findings.ts";
+import type { Finding } from "./finding.ts";
 
 /** PEM texts. `caKey` only where the site is its own authority. */
 interface Pair {
@@ -32,12 +45,14 @@ export interface CertificatePlan {
   pair(): Promise<Pair>;
 }
 
-export interface CertificateOptions {
-  /** what the certificate must speak for */
-  addresses: string[];
-  /** Called at most once, and only where the bundle's key is needed and encrypted. */
-  askPassphrase: () => Promise<string>;
-  now: Date;
+export interface CertificateOptions extends CertificateExpectations {
+  /**
+   * Called at most once, and only where the bundle's key is needed and encrypted. Undefined: the key stays
+   * closed, as in a dry run, and the plan can't be carried out.
+   */
+  askPassphrase: (() => Promise<string>) | undefined;
+  /** make new ones here, whatever is there */
+  newCertificates?: boolean | undefined;
 }
 
 /** @throws DrydockError "input" for a wrong passphrase; "integrity" if the bundle's certificates don't fit together. */
@@ -46,28 +61,28 @@ export async function planCertificates(
   layout: SiteLayout,
   options: CertificateOptions,
 ): Promise<CertificatePlan> {
-  const { index } = bundle;
-  const expected = { addresses: options.addresses, now: options.now };
   const there = await readThere(layout);
   const present = isWhole(there) ? there : undefined;
-  const problems = present && checkCertificates(present, expected);
-  if (present && problems?.length === 0) return { action: "keep", findings: [], pair: async () => present };
-  const otherAuthority = (what: string): Finding =>
-    finding(
-      `those at the site do not fit (${problems?.[0]?.problem ?? "they are not all there"}), and ${what}, which no client trusts yet`,
-      `Move ${layout.certs} away to do so all the same, and run \`drydock trust\` for every client afterwards.`,
-    );
-  if (index.certificates.from === "site") return planSiteCertificates(index, there, otherAuthority, options);
-
-  const carried = await carriedPair(bundle, options.askPassphrase);
-  const findings = checkCertificates(carried, expected).map(({ problem, hint }) => finding(problem, hint));
-  if (there.ca !== undefined && !sameAuthority(there.ca, carried.ca))
-    findings.push(otherAuthority("the bundle's come from another CA"));
-  return { action: "take", findings, pair: async () => carried };
+  if (options.newCertificates) return planNew(bundle.index, there, options);
+  const problems = present && checkCertificates(present, options);
+  const fits = present !== undefined && problems?.length === 0;
+  const ending = fits ? endingSoon(present.server, options) : undefined;
+  if (fits && ending === undefined) return keep(present, []);
+  const misfit = problems?.[0]?.problem ?? "they are not all there";
+  const ours =
+    bundle.index.certificates.from === "site"
+      ? planSiteCertificates(bundle.index, there, misfit, options)
+      : undefined;
+  if (fits && ending !== undefined) {
+    // What still fits is replaced ahead of its end only by what clients trust already, and that ends later.
+    const better = ours === undefined ? isBetter(bundle, present, options) : ours.action === "renew";
+    if (!better) return keep(present, [ending]);
+  }
+  return ours ?? (await planCarried(bundle, there, misfit, options));
 }
 
-function finding(text: string, hint?: string): Finding {
-  return { check: "certificates", level: "error", text, ...(hint === undefined ? {} : { hint }) };
+function keep(present: Pair, findings: Finding[]): CertificatePlan {
+  return { action: "keep", findings, pair: async () => present };
 }
 
 /** Writes what the plan gives; keys 0600. Writes nothing where all is there. */
@@ -83,36 +98,60 @@ export async function placeCertificates(plan: CertificatePlan, layout: SiteLayou
 
 /** A CA that is there is never replaced unasked: its key here signs again, or the plan says what is in the way. */
 function planSiteCertificates(
-  { certificates: { request } }: BundleIndex,
+  index: BundleIndex,
+  there: Partial<Pair>,
+  misfit: string,
+  options: CertificateOptions,
+): CertificatePlan {
+  const plan = planNew(index, there, options);
+  if (plan.action === "renew" || there.ca === undefined) return plan;
+  const findings = [otherAuthority(misfit, "new ones would come from a new CA", options)];
+  return { ...plan, findings: [...plan.findings.filter(({ level }) => level === "error"), ...findings] };
+}
+
+/** A server certificate of the CA here if its key is here, else a new CA as well. */
+function planNew(
+  index: BundleIndex,
   { ca, caKey }: Partial<Pair>,
-  otherAuthority: (what: string) => Finding,
   { addresses, now }: CertificateOptions,
 ): CertificatePlan {
-  const requests = {
-    ca: parseCertificateRequest(request?.ca, "the bundle's request for a CA"),
-    server: parseCertificateRequest(request?.server, "the bundle's request for a server certificate"),
-  };
-  if (ca !== undefined && caKey !== undefined && canSign(ca, caKey, now)) {
-    return { action: "renew", findings: [], pair: () => renewed(ca, caKey, requests.server, addresses, now) };
+  const requests = requestsOf(index, addresses);
+  const signing = ca === undefined || caKey === undefined ? "no" : canSign(ca, caKey, now);
+  if (ca !== undefined && caKey !== undefined && signing !== "no") {
+    const findings = signing === "not yet" ? [notYet([ca], now)] : [];
+    return { action: "renew", findings, pair: () => renewed(ca, caKey, requests.server, addresses, now) };
   }
   const pair = async () => {
     const { authority, server } = await createSitePair(requests, addresses, now);
     return { ca: authority.certificate, caKey: authority.key, server: server.certificate, key: server.key };
   };
-  const findings = ca === undefined ? [] : [otherAuthority("new ones would come from a new CA")];
-  return { action: "make", findings, pair };
+  return { action: "make", findings: ca === undefined ? [] : [replacesAuthority()], pair };
 }
 
-/** Whether the key is the CA's, and the CA valid. */
-function canSign(ca: string, caKey: string, now: Date): boolean {
+function requestsOf(
+  { name, certificates: { from, request } }: BundleIndex,
+  addresses: string[],
+): { ca: CertificateRequest; server: CertificateRequest } {
+  if (from === "bundle") {
+    return { ca: defaultAuthorityRequest(name), server: defaultServerRequest(addresses[0] ?? name) };
+  }
+  return {
+    ca: parseCertificateRequest(request?.ca, "the bundle's request for a CA"),
+    server: parseCertificateRequest(request?.server, "the bundle's request for a server certificate"),
+  };
+}
+
+/** Whether the key is the CA's, and the CA valid by this clock. */
+function canSign(ca: string, caKey: string, now: Date): "yes" | "no" | "not yet" {
   const certificate = readCertificate(ca, "CA certificate");
-  if (now < certificate.validFromDate || certificate.validToDate <= now) return false;
+  if (certificate.validToDate <= now) return "no";
   try {
-    return certificate.checkPrivateKey(createPrivateKey(caKey));
+    if (!certificate.checkPrivateKey(createPrivateKey(caKey))) return "no";
   } catch {
     // A text that is no key is not the CA's key.
-    return false;
+    return "no";
   }
+  return now < certificate.validFromDate ? "not yet" : "yes";
 }
 
 async function renewed(
@@ -126,19 +165,47 @@ async function renewed(
   return { ca, caKey, server: server.certificate, key: server.key };
 }
 
-/** The pair in the bundle, its key decrypted. */
-async function carriedPair(bundle: Bundle, askPassphrase: () => Promise<string>): Promise<Pair> {
-  const { ca, server, key, keyEncrypted } = bundle.index.certificates;
+/** The bundle's own. All that can be known of them without their key is found before it is asked for. */
+async function planCarried(
+  bundle: Bundle,
+  there: Partial<Pair>,
+  misfit: string,
+  options: CertificateOptions,
+): Promise<CertificatePlan> {
+  const { keyEncrypted } = bundle.index.certificates;
+  const { ca, server, key } = carriedTexts(bundle);
+  const findings = problemsOf(checkCertificates({ ca, server }, options), { ca, server }, options);
+  if (there.ca !== undefined && !sameAuthority(there.ca, ca))
+    findings.push(otherAuthority(misfit, "the bundle's come from another CA", options));
+  const { askPassphrase } = options;
+  if (findings.length > 0 || (keyEncrypted && askPassphrase === undefined)) {
+    const pair = () => Promise.reject(new Error("the bundle's key was not opened"));
+    return { action: "take", findings, pair };
+  }
+  const plain = keyEncrypted && askPassphrase ? await decryptKey(key, await askPassphrase()) : key;
+  const pair = { ca, server, key: plain };
+  if (!fits(pair))
+    throw new DrydockError("integrity", "read bundle: the server's key does not fit its certificate");
+  return { action: "take", findings, pair: async () => pair };
+}
+
+/** The texts in the bundle; the key may be encrypted. */
+function carriedTexts({ index, certificates }: Bundle): { ca: string; server: string; key: string } {
+  const { ca, server, key } = index.certificates;
   const text = (digest: Digest | undefined) => {
-    const bytes = digest && bundle.certificates.get(digest);
+    const bytes = digest && certificates.get(digest);
     if (!bytes) throw new DrydockError("integrity", "read bundle: its certificates are not all there");
     return bytes.toString("utf8");
   };
-  const plain = keyEncrypted ? await decryptKey(text(key), await askPassphrase()) : text(key);
-  const pair = { ca: text(ca), server: text(server), key: plain };
-  if (!fits(pair))
-    throw new DrydockError("integrity", "read bundle: the server's key does not fit its certificate");
-  return pair;
+  return { ca: text(ca), server: text(server), key: text(key) };
+}
+
+/** Whether the bundle's server certificate is of the same CA, fits as well, and ends later. */
+function isBetter(bundle: Bundle, present: Pair, options: CertificateOptions): boolean {
+  const carried = carriedTexts(bundle);
+  const end = (pem: string) => readCertificate(pem, "server certificate").validToDate.getTime();
+  if (!sameAuthority(present.ca, carried.ca) || end(carried.server) <= end(present.server)) return false;
+  return checkCertificates({ ca: carried.ca, server: carried.server }, options).length === 0;
 }
 
 function fits({ server, key }: Pair): boolean {

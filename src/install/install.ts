@@ -4,32 +4,24 @@
  */
 import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { openSource } from "../archive/open-source.ts";
-import { type Bundle, openBundle } from "../archive/reader.ts";
-import { connectEngine, type Engine } from "../engine/engine.ts";
-import { takeLock } from "../lock.ts";
+import type { Bundle } from "../archive/reader.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
 import { removeJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import {
-  claimSite,
-  currentRelease,
-  findSite,
-  rememberSite,
-  type ServeSettings,
-  type SiteChoices,
-} from "../site/record.ts";
+import { claimSite, rememberSite, type ServeSettings, type SiteChoices } from "../site/record.ts";
 import { beginInstall, putOthersBack } from "./begin.ts";
-import { type CertificatePlan, placeCertificates, planCertificates } from "./certificates.ts";
+import { type CertificatePlan, placeCertificates } from "./certificates.ts";
+import { type Finding, failOnErrors } from "./finding.ts";
 import { link } from "./link.ts";
-import { type Placement, place, planPlacement } from "./place.ts";
-import { type Finding, failOnErrors, preflight } from "./preflight.ts";
-import { type Proof, prove } from "./prove.ts";
+import { place } from "./place.ts";
+import { prepare, withBundle } from "./prepare.ts";
+import { type Proof, type ProofKind, prove } from "./prove.ts";
+import { writeReceipt } from "./receipt.ts";
 import { completeRelease, differs } from "./release.ts";
 import { registryImageFor, serveRelease } from "./serve.ts";
-import { settingsFor } from "./settings.ts";
+import { type TimedReporter, timedReporter } from "./step-times.ts";
 
 export interface InstallOptions {
   /** a path, or "-" for standard input */
@@ -40,10 +32,22 @@ export interface InstallOptions {
   site?: string;
   /** what the user says here instead of what the bundle says */
   choices?: SiteChoices;
-  /** asked for only if the bundle's key is encrypted and needed */
-  askPassphrase: () => Promise<string>;
+  /** make a new server certificate here, and a new CA unless the site's own can sign it */
+  newCertificates?: boolean;
+  /** how much is proven in the end: "tags" if left out */
+  prove?: ProofKind;
+  /** take a bundle whose release is older than the one that is served under the same name */
+  allowDowngrade?: boolean;
+  /** asked for only if the bundle's key is encrypted and needed; a dry run does without */
+  askPassphrase: (() => Promise<string>) | undefined;
   /** Called with the registry's addresses before anything is written; throws if the clients' do not fit. */
   checkAddresses?: (addresses: string[]) => void;
+  /** part of preflight: what is to be known of the clients at these addresses */
+  checkClients?: (addresses: string[]) => Promise<Finding[]>;
+  /** Called with all that preflight found, before the first write, and before errors among it are thrown. */
+  onFindings?: (findings: Finding[]) => void;
+  /** the program, the command and its words, for hints that say what to type; plain ones if left out */
+  typed?: readonly string[];
 }
 
 export interface InstallResult {
@@ -63,8 +67,10 @@ export interface InstallResult {
   /** what was done to the registry's container, if anything */
   container?: string;
   proof: Proof;
-  /** what preflight warned of */
-  warnings: Finding[];
+  /** the path of the receipt's page */
+  receipt: string;
+  /** what preflight found */
+  findings: Finding[];
 }
 
 /**
@@ -73,44 +79,26 @@ export interface InstallResult {
  *   host failed midway). Whatever happens, a registry that served before serves what it served.
  */
 export async function install(options: InstallOptions, reporter: Reporter): Promise<InstallResult> {
-  const layout = await findSite(options.site);
-  const lock = await takeLock("site", layout.root);
-  try {
-    const bundle = await runStep(
-      reporter,
-      "open",
-      async () => openBundle(await openSource(options.bundle), options.digest),
-      ({ index }) => `${index.name}, release ${index.release}`,
-    );
-    return await installBundle(bundle, layout, options, reporter).finally(() => bundle.close());
-  } finally {
-    await lock.release();
-  }
+  const timed = timedReporter(reporter);
+  return await withBundle(options, timed, (bundle, layout) => installBundle(bundle, layout, options, timed));
 }
 
 async function installBundle(
   bundle: Bundle,
   layout: SiteLayout,
   options: InstallOptions,
-  reporter: Reporter,
+  reporter: TimedReporter,
 ): Promise<InstallResult> {
   const { index } = bundle;
   const digest: Digest = `sha256:${bundle.digest}`;
-  const served = await currentRelease(layout);
-  const { settings, chosen } = settingsFor(index, options.choices ?? {}, served);
-  options.checkAddresses?.(settings.addresses);
-  const engine = connectEngine();
-  const placement = await planPlacement(index, layout, digest);
-  const certificates = await planCertificates(bundle, layout, {
-    addresses: settings.addresses,
-    askPassphrase: options.askPassphrase,
-    now: new Date(),
-  });
-  const findings = await runStep(reporter, "preflight", () =>
-    check({ index, layout, engine, settings, placement, certificates }),
+  const { settings, chosen, engine, placement, certificates, findings } = await prepare(
+    bundle,
+    layout,
+    options,
+    reporter,
   );
-  const warnings = findings.filter(({ level }) => level === "warning");
-  for (const { text } of warnings) reporter.warn(text);
+  options.onFindings?.(findings);
+  failOnErrors(findings);
 
   await claimSite(layout);
   await putOthersBack(layout, digest, reporter);
@@ -140,44 +128,36 @@ async function installBundle(
       addresses: settings.addresses,
       port: settings.port,
       repositories: index.repositories,
+      ...(options.prove === "full" ? { full: index } : {}),
     },
     reporter,
   );
   if (effect) await completeRelease(layout, release, tagsBefore);
   await rememberSite(layout);
   await removeJournal(layout);
-  return {
-    site: layout.root,
-    digest: bundle.digest,
-    index,
-    settings,
-    changed: effect || links.links > 0 || run.changed,
+  const changed = effect || links.links > 0 || run.changed;
+  const done = {
     placed: placement.needed,
     tagsMoved: links.tags,
     certificates: certificates.action,
     ...(run.why === undefined ? {} : { container: run.why }),
-    proof,
-    warnings,
   };
-}
-
-/** The step "preflight": everything that can be known before the first write. */
-async function check(plan: {
-  index: BundleIndex;
-  layout: SiteLayout;
-  engine: Engine;
-  settings: ServeSettings;
-  placement: Placement;
-  certificates: CertificatePlan;
-}): Promise<Finding[]> {
-  const { placement, certificates, ...rest } = plan;
-  const findings = await preflight({
-    ...rest,
-    needed: placement.spaces,
-    certificateFindings: certificates.findings,
+  const receipt = await writeReceipt({
+    ...{ layout, index, bundleDigest: digest, settings, done, proof, changed, times: reporter },
   });
-  failOnErrors(findings);
-  return findings;
+  return {
+    ...{
+      site: layout.root,
+      digest: bundle.digest,
+      index,
+      settings,
+      changed,
+      ...done,
+      proof,
+      receipt,
+      findings,
+    },
+  };
 }
 
 /** Keeps the bundle index in the release's folder: with it the release can be put back without the stick. */

@@ -12,9 +12,10 @@ import { type FileHandle, mkdir, open, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
-import { countInodes, storedBlobs } from "../archive/contents.ts";
+import { storedBlobs } from "../archive/contents.ts";
+import { damageError } from "../archive/damage.ts";
 import type { Bundle } from "../archive/reader.ts";
-import { directUnit, isAligned, openDirect } from "../direct.ts";
+import { openDirect, writeDirectly } from "../direct.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, hexOf } from "../oci/digest.ts";
 import { blobPath } from "../oci/storage.ts";
@@ -25,7 +26,6 @@ import type { SiteLayout } from "../site/layout.ts";
 import { blobNames } from "./blob-names.ts";
 import { planFiles, type ShownFile, showFiles } from "./files.ts";
 import { copy, move } from "./move.ts";
-import type { SpaceNeeded } from "./preflight-site.ts";
 
 /** Four readers and eight fsyncs were the fastest of those measured; the thread pool must have 16. */
 const readers = 4;
@@ -46,8 +46,6 @@ export interface Placement {
   files: ShownFile[];
   /** what that will take */
   needed: { blobs: number; bytes: number };
-  /** the same by where it goes, since that may be on several file systems */
-  spaces: SpaceNeeded[];
 }
 
 /** Looks what of the bundle is there already. Writes nothing. */
@@ -72,22 +70,7 @@ export async function planPlacement(
   const files = await planFiles(index.files, layout, release);
   for (const { digest, staged } of files) await look(digest, sizes.get(digest) ?? 0, staged);
   const bytes = missing.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
-  const folders = [layout.storage, layout.releases, layout.files];
-  const spaces = folders.map((folder) => spaceBelow(folder, missing));
-  return { missing, files, needed: { blobs: missing.size, bytes }, spaces };
-}
-
-function spaceBelow(folder: string, missing: Placement["missing"]): SpaceNeeded {
-  const below = missing
-    .values()
-    .flatMap(({ size, paths }) => paths.map((path) => ({ size, path })))
-    .filter(({ path }) => path.startsWith(`${folder}/`))
-    .toArray();
-  return {
-    path: folder,
-    bytes: below.reduce((sum, { size }) => sum + size, 0),
-    inodes: countInodes(below.map(({ path }) => path)),
-  };
+  return { missing, files, needed: { blobs: missing.size, bytes } };
 }
 
 async function isThere(path: string, size: number): Promise<boolean> {
@@ -98,10 +81,15 @@ async function isThere(path: string, size: number): Promise<boolean> {
   return found?.isFile() === true && found.size === size;
 }
 
+/** What is said after what to copy again. */
+const next =
+  "What is good is at the site by now and stays; nothing of it shows yet, and what was served still is. " +
+  "Then run the same command: it reads only what is missing.";
+
 /**
- * Writes every missing blob to its place.
- * @throws DrydockError "integrity" naming the blob that is damaged or that a seed lacks, "host" if the disk
- *   is full or fails.
+ * Writes every missing blob to its place; of a bundle opened to go on, all that are good.
+ * @throws DrydockError "integrity" naming every blob that is damaged (`data.damage` is a list of Damage), or
+ *   what a seed lacks, "host" if the disk is full or fails.
  */
 export async function place(
   bundle: Bundle,
@@ -116,7 +104,7 @@ export async function place(
   try {
     // The pass goes over what comes after the certificates; one of them may be wanted as a file, too.
     for (const [digest, bytes] of bundle.certificates) await writer.write(digest, once(bytes));
-    await bundle.forEachBlob({
+    const pass = bundle.forEachBlob({
       concurrency: readers,
       wants: (blob) => wantedSeed(blob, seeds, placement) !== undefined || placement.missing.has(blob.digest),
       use: async (blob) => {
@@ -125,12 +113,17 @@ export async function place(
         if (path !== undefined) await writer.write(blob.digest, blob.read());
         if (!seed) return;
         if (path !== undefined) await writer.named();
-        // The reader's chunks are overwritten by later ones, and the decompressor holds several at a time.
-        const chunks =
-          path === undefined ? copies(blob.read()) : createReadStream(path, { highWaterMark: 1024 * 1024 });
-        await unpackSeed(chunks, seed, writer);
+        if (path === undefined) await unpackCarried(blob.read(), seed, writer);
+        else await unpackSeed(createReadStream(path, { highWaterMark: 1024 * 1024 }), seed, writer);
       },
     });
+    const stoppedBy = await pass.then(() => [], integrityError);
+    const damage = await bundle.damage();
+    if (damage.length > 0) {
+      const { name, index } = bundle;
+      throw damageError(damage, { name, blobs: index.blobs.length, next, besides: stoppedBy });
+    }
+    if (stoppedBy[0]) throw stoppedBy[0];
   } finally {
     await writer.end();
   }
@@ -143,6 +136,12 @@ async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
 
+/** @throws what is none */
+function integrityError(error: unknown): [DrydockError] {
+  if (error instanceof DrydockError && error.kind === "integrity") return [error];
+  throw error;
+}
+
 /** The packed seed that a blob is, if something of it is missing. */
 function wantedSeed(
   blob: BundleBlob,
@@ -153,7 +152,48 @@ function wantedSeed(
   return seed?.packed?.blobs.some(({ digest }) => missing.has(digest)) ? seed : undefined;
 }
 
-/** Each inner blob is checked on its own, and the packed seed as a whole by the archive's reader. */
+/**
+ * Unpacks a seed as it comes from the archive. Where something is wrong in it, the rest is read too: then its
+ * own digest says whether the bundle is damaged, or the seed was made like that, which no copy will cure.
+ */
+async function unpackCarried(
+  carried: AsyncGenerator<Buffer>,
+  seed: BundleSeed,
+  writer: BlobPlacer,
+): Promise<void> {
+  let damage: unknown;
+  // Taken by hand, so that the end of unpacking does not end the reading.
+  async function* chunks() {
+    for (;;) {
+      const { done, value } = await carried.next().catch((error: unknown) => {
+        damage = error;
+        throw error;
+      });
+      if (done) return;
+      // The reader's chunks are overwritten by later ones, and the decompressor holds several at a time.
+      yield Buffer.from(value);
+    }
+  }
+  try {
+    await unpackSeed(chunks(), seed, writer);
+    await drain(carried);
+  } catch (error) {
+    if (damage === undefined && error instanceof DrydockError && error.kind === "integrity")
+      await drain(carried);
+    throw damage ?? error;
+  } finally {
+    await carried.return(undefined);
+  }
+}
+
+async function drain(source: AsyncIterable<Buffer>): Promise<void> {
+  for await (const _ of source);
+}
+
+/**
+ * Each inner blob is checked on its own, and the packed seed as a whole by the archive's reader. One that is
+ * damaged does not keep the others from their places.
+ */
 async function unpackSeed(
   chunks: AsyncIterable<Uint8Array>,
   seed: BundleSeed,
@@ -161,10 +201,14 @@ async function unpackSeed(
 ): Promise<void> {
   const compression = seed.packed?.compression ?? "none";
   const inner = new Set(seed.packed?.blobs.map(({ digest }) => digest));
+  const damaged: DamagedInside[] = [];
   try {
     await readStorageTarball(chunks, { compression, where: seed.source }, async (entry, _size, body) => {
       if (entry.kind !== "blob" || !inner.has(entry.digest)) return;
-      await writer.write(entry.digest, verified(entry.digest, body, seed.source));
+      await writer.write(entry.digest, verified(entry.digest, body, seed.source)).catch((error: unknown) => {
+        if (!(error instanceof DamagedInside)) throw error;
+        damaged.push(error);
+      });
     });
   } catch (error) {
     // It was a whole tarball when the bundle was made, so it is damaged if it is none now.
@@ -173,11 +217,11 @@ async function unpackSeed(
       cause: error,
     });
   }
+  if (damaged[0]) throw damaged[0];
 }
 
-async function* copies(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  for await (const chunk of source) yield Buffer.from(chunk);
-}
+/** A blob in a packed seed has another digest than its name there says. */
+class DamagedInside extends DrydockError {}
 
 async function* verified(
   digest: Digest,
@@ -191,7 +235,7 @@ async function* verified(
   }
   const found = hash.digest("hex");
   if (found !== hexOf(digest)) {
-    throw new DrydockError(
+    throw new DamagedInside(
       "integrity",
       `read seed "${where}": blob ${digest} is damaged: its sha256 is ${found}`,
     );
@@ -240,7 +284,7 @@ class BlobPlacer {
     try {
       let at = 0;
       for await (const chunk of source) {
-        const done = direct && at % directUnit === 0 ? await writeDirectly(direct, chunk, at) : 0;
+        const done = await writeDirectly(direct, chunk, at);
         await onDisk(temporary, () => writeAt(file, chunk.subarray(done), at + done));
         at += chunk.length;
         this.#step.advance(chunk.length);
@@ -248,6 +292,9 @@ class BlobPlacer {
       }
     } catch (error) {
       await file.close();
+      // Nothing of it is kept, and where a seed has it, too, that one may be good. end() removes what stays.
+      await rm(temporary, { force: true }).catch(() => {});
+      this.#begun.delete(digest);
       throw error;
     } finally {
       piece.end();
@@ -302,15 +349,6 @@ class BlobPlacer {
       this.#step.advance(size);
     }
   }
-}
-
-/** @returns how many of the bytes are written: all whole pages, or none where that is not to be had */
-async function writeDirectly(file: FileHandle, chunk: Uint8Array, position: number): Promise<number> {
-  const whole = chunk.length - (chunk.length % directUnit);
-  if (whole === 0 || !isAligned(chunk)) return 0;
-  const written = await file.write(chunk, 0, whole, position).catch(() => ({ bytesWritten: 0 }));
-  // What was cut short is written again in the ordinary way, which says what is wrong.
-  return written.bytesWritten === whole ? whole : 0;
 }
 
 async function writeAt(file: FileHandle, chunk: Uint8Array, position: number): Promise<void> {

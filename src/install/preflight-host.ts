@@ -5,7 +5,7 @@ import { inspectContainer } from "../engine/container.ts";
 import { type Engine, engineFailure } from "../engine/engine.ts";
 import { errorCode } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import type { Finding } from "./preflight.ts";
+import type { Finding } from "./finding.ts";
 import { containerName, isOurs, nextName, previousName, siteLabel } from "./registry-container.ts";
 
 /** The names that the step "run" uses are free or this site's. */
@@ -29,11 +29,15 @@ export async function checkContainer(engine: Engine, layout: SiteLayout): Promis
   return findings.flat();
 }
 
-/** The port is free, or the site's own registry has it. @param engine undefined if there is none */
+/**
+ * The port is free, or the site's own registry has it.
+ * @param engine undefined if there is none @param command gives the command with another port
+ */
 export async function checkPort(
   engine: Engine | undefined,
   layout: SiteLayout,
   port: number,
+  command: (port: number) => string,
 ): Promise<Finding[]> {
   if (!(await isTaken(port))) return [{ check: "port", level: "ok", text: `${port} is free` }];
   const container = engine === undefined ? undefined : await containerOn(engine, port);
@@ -46,9 +50,15 @@ export async function checkPort(
       check: "port",
       level: "error",
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
-      hint: "Stop what listens there, or build the bundle with another registry.port.",
+      hint: `Stop what listens there. Or take another port: \`${command(await freePort())}\``,
     },
   ];
+}
+
+/** One to propose: clients then name it, as in registry.lan:8443/team/app. */
+async function freePort(): Promise<number> {
+  for (const port of [8443, 5000, 5443, 9443]) if (!(await isTaken(port))) return port;
+  return 18443;
 }
 
 /** A listener on one address alone is found too: it is in the way of one on all of them. */

@@ -5,15 +5,8 @@ import { dirname } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { isClaimed } from "../site/record.ts";
-import type { Finding } from "./preflight.ts";
-
-export interface SpaceNeeded {
-  /** where it goes; the space is looked for on the file system of its nearest folder that exists */
-  path: string;
-  bytes: number;
-  /** files and folders */
-  inodes: number;
-}
+import type { Finding } from "./finding.ts";
+import type { SpaceNeeded } from "./space.ts";
 
 /** The site's directory is absent, drydock's, or holds nothing where a registry's things would be. */
 export async function checkDirectory(layout: SiteLayout): Promise<Finding[]> {
@@ -54,6 +47,9 @@ export async function checkWritable(paths: string[]): Promise<Finding[]> {
     [...folders].map(async (path) => ({ path, found: await writable(path) })),
   );
   const bad = findings.filter(({ found }) => found.length > 0);
+  if (bad.length === 0) {
+    return [{ check: "permissions", level: "ok", text: `may write in ${[...folders].join(", ")}` }];
+  }
   const isInside = ({ path }: { path: string }) => bad.some((other) => path.startsWith(`${other.path}/`));
   return bad.filter((one) => !isInside(one)).flatMap(({ found }) => found);
 }
@@ -107,16 +103,17 @@ async function checkFileSystem({ path, bytes, inodes }: SpaceNeeded): Promise<Fi
     findings.push({
       check: "space",
       level: "error",
-      text: `${inodes} files and folders are needed in ${path}, its file system has room for ${ffree}`,
+      text: `${inodes} files and folders are to be made in ${path}, its file system has room for ${ffree}`,
       hint: "Name a directory on a file system that has more inodes with --site.",
     });
   }
   if (findings.length > 0) return findings;
-  return [{ check: "space", level: "ok", text: `${megabytes(bytes)} of ${megabytes(free)} in ${path}` }];
+  const text = `${megabytes(Math.max(0, bytes))} are needed in ${path}, ${megabytes(free)} are free`;
+  return [{ check: "space", level: "ok", text }];
 }
 
 /** The path, or the nearest folder above it that exists. */
-async function nearest(path: string): Promise<string> {
+export async function nearest(path: string): Promise<string> {
   try {
     await stat(path);
     return path;

@@ -28,6 +28,8 @@ export interface RegistrySettings {
   imageId: string;
   /** of the site's registry.pem */
   certificate: Digest;
+  /** whether what is mounted gets SELinux's label for containers: see selinux.ts */
+  relabel: boolean;
 }
 
 const innerPort = "443/tcp";
@@ -48,15 +50,26 @@ export function containerOptions(settings: RegistrySettings): Dockerode.Containe
       RestartPolicy: { Name: "always" },
       // No address: all of IPv4, and of IPv6 where the host has it.
       PortBindings: { [innerPort]: [{ HostIp: "", HostPort: String(settings.port) }] },
-      // Unlike -v, this never makes a missing folder.
-      Mounts: mounts(settings.layout).map(({ source, target, readOnly }) => ({
-        Type: "bind",
-        Source: source,
-        Target: target,
-        ReadOnly: readOnly,
-      })),
+      ...(settings.relabel ? { Binds: binds(settings.layout) } : { Mounts: bindMounts(settings.layout) }),
     },
   };
+}
+
+/** Unlike -v, these never make a missing folder; but they know no label. */
+function bindMounts(layout: SiteLayout): Dockerode.MountConfig {
+  return mounts(layout).map(({ source, target, readOnly }) => ({
+    Type: "bind",
+    Source: source,
+    Target: target,
+    ReadOnly: readOnly,
+  }));
+}
+
+/** As -v has it. `z`: labelled for all containers, so that the next one finds what this one could read. */
+function binds(layout: SiteLayout): string[] {
+  return mounts(layout).map(
+    ({ source, target, readOnly }) => `${source}:${target}:${readOnly ? "ro,z" : "z"}`,
+  );
 }
 
 /**
@@ -68,6 +81,8 @@ export function difference(info: ContainerInfo, settings: RegistrySettings): str
   if (info.Config.Labels?.[certificateLabel] !== settings.certificate) return "another certificate";
   if (!sameText(registryVariables(info.Config.Env), environment(settings))) return "other settings";
   if (!sameText(mountsOf(info), mountsAsText(settings.layout))) return "other mounts";
+  if (settings.relabel && !info.HostConfig.Binds?.every((bind) => bind.endsWith("z")))
+    return "SELinux labels";
   const bindings = info.HostConfig.PortBindings?.[innerPort] as { HostPort?: string }[] | undefined;
   if (bindings?.length !== 1 || bindings[0]?.HostPort !== String(settings.port)) return "another port";
   if (info.HostConfig.RestartPolicy?.Name !== "always") return "another restart policy";

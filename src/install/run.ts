@@ -30,6 +30,7 @@ import {
   previousName,
   type RegistrySettings,
 } from "./registry-container.ts";
+import { isEnforcing } from "./selinux.ts";
 
 export interface RunResult {
   changed: boolean;
@@ -38,7 +39,7 @@ export interface RunResult {
   containerId: string;
 }
 
-export interface RunOptions extends Omit<RegistrySettings, "certificate"> {
+export interface RunOptions extends Omit<RegistrySettings, "certificate" | "relabel"> {
   /** how long a registry may take until it answers; 30 if left out */
   patienceSeconds?: number;
 }
@@ -61,7 +62,7 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
   const certificate = digestOf(await readFile(layout.serverCertificate));
   const work: Work = {
     engine,
-    settings: { ...options, certificate },
+    settings: { ...options, certificate, relabel: await isEnforcing() },
     ca: await readFile(layout.caCertificate),
     patienceSeconds: options.patienceSeconds ?? 30,
   };

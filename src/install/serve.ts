@@ -8,11 +8,16 @@ import { DrydockError, errorText } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ReleaseRecord } from "../site/record.ts";
-import { registryPlatform } from "./preflight.ts";
+import { registryPlatform } from "./registry-platform.ts";
 import { type RunResult, runRegistry } from "./run.ts";
 
 /** How the engine calls every registry image that drydock loads. */
 export const imageRepository = "drydock/registry";
+
+/** Under this name an image of the registry is loaded. @param image the digest of its image manifest */
+export function registryImageName(image: Digest): string {
+  return `${imageRepository}:${shortDigest(image)}`;
+}
 
 /** The image manifest of the bundle's registry image that the engine runs. @throws DrydockError "preflight" */
 export async function registryImageFor(index: BundleIndex, engine: Engine): Promise<Digest> {
@@ -34,7 +39,7 @@ export async function serveRelease(
   const imageId = await loadImage(engine, {
     manifest: await readManifest(release.registryBlob(image)),
     blob: (blob) => createReadStream(release.registryBlob(blob), { highWaterMark: 1024 * 1024 }),
-    name: `${imageRepository}:${shortDigest(image)}`,
+    name: registryImageName(image),
   });
   const { port, access } = record.settings;
   return await runRegistry(engine, { layout, port, access, imageId });

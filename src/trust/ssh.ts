@@ -15,6 +15,8 @@ export interface ConnectOptions {
   /** As read; accepted keys are added to it and to its file. */
   knownHosts: KnownHosts;
   acceptNewHostKeys: boolean;
+  /** false: a new key that is accepted is written nowhere */
+  rememberHostKeys?: boolean | undefined;
   /** for the connection with its login, and then for each command, in milliseconds */
   timeoutMs: number;
   /** the agent's socket; "" or left out: no agent */
@@ -62,7 +64,7 @@ export async function connect(client: Client, options: ConnectOptions): Promise<
   let accepted: HostKey | undefined;
   ssh.once("handshake", () => {
     // Only now has the host shown that the key is its own.
-    if (accepted === undefined) return;
+    if (accepted === undefined || options.rememberHostKeys === false) return;
     remembered = remember(knownHosts, client.host, client.port, accepted);
     remembered.catch(() => undefined); // awaited below, after the login
   });

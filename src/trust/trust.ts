@@ -20,6 +20,8 @@ export interface ClientOptions {
   addresses: readonly string[];
   knownHostsFile: string;
   acceptNewHostKeys: boolean;
+  /** false, as in a dry run: a new key that is accepted is written nowhere */
+  rememberHostKeys?: boolean;
   /** so many clients at once; default 32 */
   limit?: number;
   /** for the login, and then for each step with one client, in milliseconds; default 20 s */
@@ -112,10 +114,14 @@ async function onOne(
   options: ClientOptions,
   work: (connection: Connection, client: Client) => Promise<ClientResult>,
 ): Promise<ClientResult> {
-  const { acceptNewHostKeys, timeoutMs = defaultTimeout, agent = process.env.SSH_AUTH_SOCK } = options;
+  const { acceptNewHostKeys, rememberHostKeys, timeoutMs = defaultTimeout } = options;
+  const { agent = process.env.SSH_AUTH_SOCK } = options;
   let connection: Connection | undefined;
   try {
-    connection = await connect(client, { knownHosts, acceptNewHostKeys, timeoutMs, agent });
+    connection = await connect(client, {
+      ...{ knownHosts, acceptNewHostKeys, rememberHostKeys },
+      ...{ timeoutMs, agent },
+    });
     return await work(connection, client);
   } catch (error) {
     const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));

@@ -42,6 +42,9 @@ before(async () => {
   key = await encryptKey(server.key, passphrase);
 });
 
+/** What hints say to type. */
+const command = "drydock install site.tar --new-certs";
+
 let count = 0;
 const newSite = (): SiteLayout => siteLayout(join(folder, `site-${++count}`));
 
@@ -78,7 +81,7 @@ interface Planned extends CertificatePlan {
 async function plan(
   layout: SiteLayout,
   bundle: { contents: Content[]; certificates: BundleCertificates },
-  options: { addresses?: string[]; passphrase?: string; now?: Date } = {},
+  options: { addresses?: string[]; passphrase?: string; now?: Date; newCertificates?: true } = {},
 ): Promise<Planned> {
   const wanted = options.addresses ?? addresses;
   const changes = { certificates: bundle.certificates, addresses: wanted };
@@ -93,6 +96,8 @@ async function plan(
     const planned = await planCertificates(opened, layout, {
       addresses: wanted,
       askPassphrase,
+      newCertificates: options.newCertificates,
+      newCertificatesCommand: command,
       now: options.now ?? now,
     });
     return { ...planned, asked };
@@ -179,14 +184,38 @@ test("a key that is not the certificate's is an integrity error", async () => {
   await assert.rejects(plan(newSite(), bundle), { kind: "integrity", message: /key does not fit/ });
 });
 
-test("a bundle whose certificate does not cover its addresses, or has ended, is a finding", async () => {
-  const uncovered = await plan(newSite(), encrypted(), { addresses: moreAddresses });
-  assert.deepEqual(
-    uncovered.findings.map(({ level, text }) => [level, text]),
-    [["error", "the server certificate does not name registry.example.com"]],
+/** level, text and hint of each, on a line. */
+function told({ findings }: CertificatePlan): string {
+  return findings.map(({ level, text, hint }) => `${level}: ${text} | ${hint}`).join("\n");
+}
+
+test("a bundle whose certificate does not cover the addresses: what to type, and no question", async () => {
+  const others = [...moreAddresses, "10.0.0.11"];
+  const uncovered = await plan(newSite(), encrypted(), { addresses: others });
+  assert.equal(
+    told(uncovered),
+    "error: the server certificate does not name registry.example.com, 10.0.0.11 | It names " +
+      `registry.plant7.lan, 10.0.0.10, 127.0.0.1. To have one made here that does: \`${command}\``,
   );
-  const late = await plan(newSite(), encrypted(), { now: new Date(now.getTime() + 1000 * day) });
-  assert.match(late.findings[0]?.text ?? "", /server certificate ended on/);
+  assert.equal(uncovered.asked, 0);
+});
+
+test("a clock after a certificate's end, or before its beginning", async () => {
+  const late = await plan(newSite(), encrypted(), { now: new Date("2040-01-02T03:04:05Z") });
+  assert.match(
+    told(late),
+    /^error: the server certificate ended on .* \| This host's clock says 2040-01-02 03:04 UTC\. If that is right, have .*`drydock install site\.tar --new-certs`$/m,
+  );
+  const early = await plan(newSite(), encrypted(), { now: new Date("2020-01-02T03:04:05Z") });
+  const begin = `${new Date(now.getTime() - 5 * 60_000).toISOString().slice(0, 13).replace("T", " ")}`;
+  assert.match(
+    told(early),
+    new RegExp(
+      `^error: this host's clock says 2020-01-02 03:04 UTC, and the certificate begins on ${begin}:.* \\| Set the clock`,
+    ),
+  );
+  assert.equal(early.findings.length, 1);
+  assert.deepEqual([late.asked, early.asked], [0, 0]);
 });
 
 test("another address, the same CA: the bundle's new server certificate is taken", async () => {
@@ -212,7 +241,7 @@ test("another address, another CA: an error before the first write, that says wh
     assert.equal(findings.length, 1);
     assert.equal(findings[0]?.level, "error");
     assert.match(findings[0]?.text ?? "", /do not fit \(.*\), and the bundle's come from another CA/);
-    assert.match(findings[0]?.hint ?? "", new RegExp(`Move ${layout.certs} away`));
+    assert.equal(findings[0]?.hint, `To have them made here all the same: \`${command}\``);
   }
 });
 
@@ -283,4 +312,64 @@ test("a certificate at the site that cannot be read at all is an error, not a mi
   const layout = await ownAuthority();
   await writeFile(layout.caCertificate, "garbage");
   await assert.rejects(plan(layout, madeAtSite), { kind: "input", message: /CA certificate/ });
+});
+
+test("new certificates on request: no question, a CA and a certificate that hold for the addresses", async () => {
+  for (const bundle of [encrypted(), madeAtSite]) {
+    const layout = newSite();
+    const chosen = ["ship.lan", "10.9.9.9"];
+    const planned = await plan(layout, bundle, { addresses: chosen, newCertificates: true });
+    assert.deepEqual([planned.action, planned.findings, planned.asked], ["make", [], 0]);
+    await placeCertificates(planned, layout);
+    await assertServes(layout, chosen);
+    assert.equal(await mode(layout.caKey), 0o600);
+    // What fits is kept by whatever comes next, and made anew only on request: by the CA that is there.
+    assert.equal((await plan(layout, bundle, { addresses: chosen })).action, "keep");
+    const ca = await readFile(layout.caCertificate, "utf8");
+    const again = await plan(layout, bundle, { addresses: addresses, newCertificates: true });
+    assert.deepEqual([again.action, again.findings, again.asked], ["renew", [], 0]);
+    await placeCertificates(again, layout);
+    assert.equal(await readFile(layout.caCertificate, "utf8"), ca);
+    await assertServes(layout, addresses);
+  }
+});
+
+test("new certificates where the CA's key is elsewhere: a new CA, and a warning for the clients' sake", async () => {
+  const layout = newSite();
+  await placeCertificates(await plan(layout, encrypted()), layout);
+  const planned = await plan(layout, encrypted(), { newCertificates: true });
+  assert.equal(planned.action, "make");
+  assert.match(told(planned), /^warning: a new CA takes the place of .* \| Run `drydock trust --clients/);
+  await placeCertificates(planned, layout);
+  await assertServes(layout, addresses);
+});
+
+test("a CA here that begins later by this clock is not replaced: the clock is wrong", async () => {
+  const layout = await ownAuthority();
+  const slow = { now: new Date(now.getTime() - 365 * day) };
+  for (const more of [{}, { newCertificates: true }] as const) {
+    const planned = await plan(layout, madeAtSite, { ...slow, ...more });
+    assert.equal(planned.action, "renew");
+    assert.match(
+      told(planned),
+      /^error: this host's clock says .*the certificate begins on .* \| Set the clock/,
+    );
+  }
+});
+
+test("a certificate that ends soon: a later one of the same CA is taken, else its end is a warning", async () => {
+  const soon = { now: new Date(now.getTime() + 800 * day) };
+  const layout = newSite();
+  await placeCertificates(await plan(layout, encrypted()), layout);
+  const kept = await plan(layout, encrypted(), soon);
+  assert.deepEqual([kept.action, kept.asked], ["keep", 0]);
+  assert.match(told(kept), /^warning: the server certificate ends on .*, in 24 days \| .*`drydock install/);
+  const later = await issueServer(ours, serverRequest, addresses, soon.now);
+  const bundle = carried({ ca: ours.certificate, server: later.certificate, key: later.key }, false);
+  const taken = await plan(layout, bundle, soon);
+  assert.deepEqual([taken.action, taken.findings], ["take", []]);
+  const strange = await issueServer(foreign, serverRequest, addresses, soon.now);
+  const others = carried({ ca: foreign.certificate, server: strange.certificate, key: strange.key }, false);
+  assert.equal((await plan(layout, others, soon)).action, "keep");
+  assert.equal((await plan(await ownAuthority(), madeAtSite, soon)).action, "renew");
 });

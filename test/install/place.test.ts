@@ -1,13 +1,15 @@
 /** Placing real bundles at real sites: what is written, what is read, and what is left when it fails. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import type { Damage } from "../../src/archive/damage.ts";
 import type { Content } from "../../src/bundle/content.ts";
 import { planFiles } from "../../src/bundle/file-source.ts";
 import { planSeed } from "../../src/bundle/seed-source.ts";
+import { DrydockError } from "../../src/errors.ts";
 import { place, planPlacement } from "../../src/install/place.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { blobPath } from "../../src/oci/storage.ts";
@@ -146,26 +148,6 @@ test("a first install places every blob, and counts every byte", async () => {
   await assertOnlyWhole(layout);
 });
 
-test("the space is counted where it is needed", async () => {
-  const layout = await newSite();
-  const chart = randomBytes(5000);
-  const bundle = await newBundle([
-    registryContent(registry),
-    imageContent(app, "team/app", "1"),
-    filesContent({ "charts/a.tgz": chart }),
-  ]);
-  const { spaces } = await planPlacement(bundle.index, layout, bundle.digest);
-  const of = (path: string) => spaces.find((space) => space.path === path);
-  const sum = (image: TestImage) =>
-    image.manifest.length + image.blobs.reduce((all, { bytes }) => all + bytes.length, 0);
-  assert.equal(of(layout.storage)?.bytes, sum(app));
-  assert.ok((of(layout.releases)?.bytes ?? 0) >= sum(registry));
-  assert.equal(
-    spaces.reduce((all, { bytes }) => all + bytes, 0),
-    sum(app) + sum(registry) + chart.length,
-  );
-});
-
 test("everything there: nothing is read, nothing in the site changes", async () => {
   const layout = await newSite();
   const bundle = await newBundle([
@@ -208,24 +190,76 @@ test("a blob of another size is taken for missing, and replaced", async () => {
   await assertStored(layout, app);
 });
 
-for (const number of [0, 1]) {
-  test(`a damaged blob (layer ${number}) is named, gets no name, and others only whole`, async () => {
-    const layout = await newSite();
-    const bundle = await newBundle([
-      registryContent(registry),
-      imageContent(app, "team/app", "1"),
-      imageContent(other, "team/other", "1"),
-    ]);
-    const bad = layerOf(app, number);
-    await damage(bundle, bad);
-    await assert.rejects(placeAll(bundle, layout), {
-      kind: "integrity",
-      message: new RegExp(`blob ${bad} \\(needed by team/app\\) is damaged`),
-    });
-    const files = await assertOnlyWhole(layout);
-    assert.ok(!files.some((file) => file.includes(bad.slice("sha256:".length))));
-  });
+async function damageIn(bundle: WrittenBundle, layout: SiteLayout): Promise<DrydockError> {
+  const error: unknown = await placeAll(bundle, layout).then(
+    () => undefined,
+    (thrown) => thrown,
+  );
+  assert.ok(error instanceof DrydockError, String(error));
+  assert.equal(error.kind, "integrity");
+  return error;
 }
+
+const digestsIn = ({ data }: DrydockError) => ((data?.damage ?? []) as Damage[]).map(({ digest }) => digest);
+
+test("of a damaged bundle what is good is placed, what is not is named, and a good copy completes it", async () => {
+  const layout = await newSite();
+  const contents = [
+    registryContent(registry),
+    imageContent(app, "team/app", "1"),
+    imageContent(other, "team/other", "1"),
+    filesContent({ "notes.txt": Buffer.from("notes\n") }),
+  ];
+  const bundle = await newBundle(contents);
+  const bad = new Set([layerOf(app, 0), layerOf(other, 0), layerOf(registry, 0)]);
+  for (const digest of bad) await damage(bundle, digest);
+  const error = await damageIn(bundle, layout);
+  assert.deepEqual(new Set(digestsIn(error)), bad);
+  for (const name of [...bad, "needed by team/app:1", "team/other:1", "the registry's own image"])
+    assert.ok(error.message.includes(name), error.message);
+  assert.match(error.hint ?? "", /^Copy the bundle again.*\nWhat is good is at the site.*same command/);
+  const files = await assertOnlyWhole(layout);
+  const isNamed = (digest: Digest) => files.some((file) => file.includes(digest.slice("sha256:".length)));
+  for (const { digest } of bundle.index.blobs) assert.equal(isNamed(digest), !bad.has(digest), digest);
+  assert.deepEqual(await filesBelow(layout.files), [], "a file shows before all of the bundle is there");
+
+  // The same stick again, and then a good one: nothing that is there is read a second time.
+  assert.deepEqual(digestsIn(await damageIn(bundle, layout)), digestsIn(error));
+  const good = await placeAll(await newBundle(contents), layout);
+  for (const { digest } of bundle.index.blobs) assert.equal(good.wasRead(digest), bad.has(digest), digest);
+  await assertStored(layout, app);
+  assert.deepEqual(await filesBelow(layout.files), ["notes.txt"]);
+});
+
+test("of a bundle that is cut the blobs before the cut are placed", async () => {
+  const layout = await newSite();
+  const contents = [imageContent(app, "team/app", "1"), imageContent(other, "team/other", "1")];
+  const bundle = await newBundle(contents);
+  const missing = bundle.index.blobs.slice(-3).map(({ digest }) => digest);
+  const [cut] = missing;
+  assert.ok(cut);
+  await truncate(bundle.path, bundle.slot(cut).bodyAt + 1);
+  assert.deepEqual(digestsIn(await damageIn(bundle, layout)), missing);
+  const good = await placeAll(await newBundle(contents), layout);
+  for (const { digest } of bundle.index.blobs) assert.equal(good.wasRead(digest), missing.includes(digest));
+});
+
+test("another header stops it at once: that is no damage", async () => {
+  const layout = await newSite();
+  const bundle = await newBundle([
+    imageContent(app, "team/app", "1"),
+    imageContent(other, "team/other", "1"),
+  ]);
+  const [first, last] = [bundle.index.blobs[0]?.digest, bundle.index.blobs.at(-1)?.digest];
+  assert.ok(first && last);
+  await damage(bundle, first);
+  await flip(bundle.path, bundle.slot(last).headerAt + 20);
+  const error = await damageIn(bundle, layout);
+  assert.match(error.message, new RegExp(`wanted blob ${last}`));
+  assert.deepEqual(digestsIn(error), [first]);
+  assert.doesNotMatch(error.hint ?? "", /What is good/);
+  await assertOnlyWhole(layout);
+});
 
 test("a damaged blob that the site has is not looked at", async () => {
   const layout = await newSite();
@@ -276,6 +310,28 @@ for (const compression of ["none", "gzip", "zstd"] as const) {
       await assert.rejects(placeAll(bundle, layout), { kind: "integrity" }, `byte ${at}`);
       await assertOnlyWhole(layout);
     }
+  });
+
+  test(`a damaged packed seed (${compression}) is named, and what came out whole is placed`, async () => {
+    const layout = await newSite();
+    const file = await seedFile("partly", compression, { "team/app:1": app, "team/other:1": other });
+    const seed = await packedSeed(file);
+    const contents = [seed, imageContent(makeImage({ files: { x: "y" } }), "team/x", "1")];
+    const bundle = await newBundle(contents);
+    const packed: Digest = `sha256:${seed.seed?.sha256}`;
+    const { bodyAt, size } = bundle.slot(packed);
+    await flip(bundle.path, bodyAt + Math.floor(size * 0.9));
+    const error = await damageIn(bundle, layout);
+    assert.deepEqual(digestsIn(error), [packed]);
+    assert.match(error.message, /needed by seed partly-.*tar, team\/app:1 and team\/other:1/);
+    const kept = (await assertOnlyWhole(layout)).length;
+    assert.ok(kept > 3, `${kept} blobs are kept`);
+    const before = await snapshot(layout.storage);
+    await placeAll(await newBundle(contents), layout);
+    await assertStored(layout, app);
+    await assertStored(layout, other);
+    const after = await snapshot(layout.storage);
+    for (const [path, what] of before) if (path.endsWith("/data")) assert.equal(after.get(path), what);
   });
 
   test(`a damaged blob inside a packed seed (${compression}) whose own digest is right is named`, async () => {

@@ -7,7 +7,8 @@ import { after, test } from "node:test";
 import { inspectContainer, removeContainer } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
 import { DrydockError } from "../../src/errors.ts";
-import { type Finding, failOnErrors, type PreflightInput, preflight } from "../../src/install/preflight.ts";
+import { type Finding, failOnErrors } from "../../src/install/finding.ts";
+import { type PreflightInput, preflight } from "../../src/install/preflight.ts";
 import { runRegistry } from "../../src/install/run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { siteLayout } from "../../src/site/layout.ts";
@@ -32,12 +33,21 @@ function input(changes: Partial<PreflightInput> = {}): PreflightInput {
     access: "push",
   } as const;
   return {
-    index: { registry },
+    index: {
+      registry,
+      blobs: [],
+      repositories: {},
+      created: "2026-01-02T03:04:05Z",
+      certificates: { from: "bundle" },
+    },
+    digest: digestOf("the bundle"),
     layout: siteLayout(join(folder, "new/site")),
     engine,
     settings,
     needed: [{ path: join(folder, "new/site/storage"), bytes: 1_000_000, inodes: 10 }],
-    certificateFindings: [],
+    certificates: { makes: false, findings: [] },
+    typed: ["drydock", "install", "site.tar"],
+    now: new Date(),
     configFolder: join(folder, "etc/drydock"),
     ...changes,
   };
@@ -76,7 +86,8 @@ test("no engine: the rest is checked all the same", async () => {
     (error) => {
       assert.ok(error instanceof DrydockError);
       assert.equal(error.kind, "preflight");
-      assert.match(error.message, /2 things.*\n {2}engine: .*no\.sock.*\n.*running.*\n {2}space: /);
+      assert.match(error.message, /^2 things stand in the way: engine, space$/);
+      assert.deepEqual(error.data, { findings });
       return true;
     },
   );
@@ -156,7 +167,7 @@ test("a directory on a file system that is mounted read-only, or too small, or o
   ];
   const text = await found({ layout, needed: tooMuch });
   assert.match(text, /space: 2 MB are needed in .*mounted, 2 MB are free/);
-  assert.match(text, /space: 24 files and folders are needed .* room for 19/);
+  assert.match(text, /space: 24 files and folders are to be made in .* room for 19/);
   await run("mount", ["-o", "remount,ro", at]);
   assert.match(await found({ layout }), /permissions: cannot write in .*mounted: .*read-only/);
 });
@@ -165,5 +176,8 @@ test("an address that is on no interface is a warning, and the certificates' fin
   const changes = { settings: { ...settings, addresses: [registryName, "10.99.99.99"] } };
   assert.match(await found(changes, "warning"), /^addresses: 10\.99\.99\.99 is on no interface/);
   const finding: Finding = { check: "certificates", level: "error", text: "it has ended" };
-  assert.match(await found({ certificateFindings: [finding] }), /certificates: it has ended/);
+  assert.match(
+    await found({ certificates: { makes: false, findings: [finding] } }),
+    /certificates: it has ended/,
+  );
 });

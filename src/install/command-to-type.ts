@@ -1,0 +1,59 @@
+/**
+ * The command that was typed, with other flags: so that a hint is a sentence that can be typed as it is,
+ * with the bundle's path and all else as it was given.
+ */
+
+export interface FlagChanges {
+  /** instead of every --address */
+  addresses?: readonly string[];
+  /** instead of --port */
+  port?: number;
+  newCertificates?: true;
+}
+
+/**
+ * @param typed the program, the command and its words, as they were typed; --dry-run is left out
+ * @returns one line for a POSIX shell
+ */
+export function commandToType(typed: readonly string[], changes: FlagChanges): string {
+  const { addresses, port, newCertificates } = changes;
+  const dropped = new Set(["--dry-run"]);
+  const added: string[] = [];
+  if (addresses !== undefined) {
+    dropped.add("--address");
+    added.push(...addresses.flatMap((address) => ["--address", address]));
+  }
+  if (port !== undefined) {
+    dropped.add("--port");
+    added.push("--port", String(port));
+  }
+  if (newCertificates) {
+    dropped.add("--new-certs");
+    added.push("--new-certs");
+  }
+  // What follows "--" is no flag.
+  const end = typed.indexOf("--");
+  const flags = without(end === -1 ? typed : typed.slice(0, end), dropped);
+  const others = end === -1 ? [] : typed.slice(end);
+  return [...flags, ...added, ...others].map(quoted).join(" ");
+}
+
+const withValue = new Set(["--address", "--port"]);
+
+/** The words without some flags: `--flag`, `--flag VALUE` or `--flag=VALUE`. */
+function without(words: readonly string[], flags: Set<string>): string[] {
+  const left: string[] = [];
+  let skip = false;
+  for (const word of words) {
+    const [flag = word] = word.split("=");
+    if (skip) skip = false;
+    else if (flags.has(flag)) skip = withValue.has(flag) && flag === word;
+    else left.push(word);
+  }
+  return left;
+}
+
+/** As one word of a POSIX shell. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

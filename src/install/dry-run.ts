@@ -1,0 +1,141 @@
+/** `drydock install --dry-run`: what an install would find and do. Writes nothing, not even a folder. */
+import { readFile } from "node:fs/promises";
+import type { BundleIndex } from "../archive/bundle-index.ts";
+import { storedBlobs, tagLinks } from "../archive/contents.ts";
+import type { Bundle } from "../archive/reader.ts";
+import { type ContainerInfo, inspectContainer } from "../engine/container.ts";
+import { imageId } from "../engine/load.ts";
+import { DrydockError } from "../errors.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
+import type { Reporter } from "../reporter.ts";
+import type { SiteLayout } from "../site/layout.ts";
+import type { CertificatePlan } from "./certificates.ts";
+import type { Finding } from "./finding.ts";
+import type { InstallOptions } from "./install.ts";
+import { readTags } from "./link.ts";
+import type { Placement } from "./place.ts";
+import { type Prepared, prepare, withBundle } from "./prepare.ts";
+import { containerName, difference, isOurs } from "./registry-container.ts";
+import { isEnforcing } from "./selinux.ts";
+import { registryImageFor, registryImageName } from "./serve.ts";
+
+export interface InstallPlan {
+  /** the site's directory */
+  site: string;
+  /** the bundle's, 64 digits */
+  digest: string;
+  /** absent at a site's first install */
+  from?: { name: string; release: number };
+  to: { name: string; release: number };
+  /** what the bundle holds for the site, and what of it is there already */
+  blobs: { total: Amount; there: Amount; place: Amount };
+  tags: { total: number; moves: TagMove[] };
+  certificates: CertificatePlan["action"];
+  /** what would be done to the container `registry`; undefined if the engine doesn't say */
+  container?: string;
+  /** names and IP addresses that clients use, the registry's name first */
+  addresses: string[];
+  port: number;
+  access: "read-only" | "push";
+}
+
+export interface Amount {
+  blobs: number;
+  bytes: number;
+}
+
+export interface TagMove {
+  repository: string;
+  tag: string;
+  /** absent if the tag is new */
+  from?: Digest;
+  to: Digest;
+}
+
+export interface InstallDryRun {
+  dryRun: true;
+  /** all that preflight found, errors too */
+  findings: Finding[];
+  plan: InstallPlan;
+}
+
+/** @throws DrydockError as install(), but not for what preflight finds: that is in the result. */
+export async function dryRun(options: InstallOptions, reporter: Reporter): Promise<InstallDryRun> {
+  return await withBundle(options, reporter, async (bundle, layout) => {
+    const prepared = await prepare(bundle, layout, options, reporter);
+    return { dryRun: true, findings: prepared.findings, plan: await planOf(bundle, layout, prepared) };
+  });
+}
+
+async function planOf(bundle: Bundle, layout: SiteLayout, prepared: Prepared): Promise<InstallPlan> {
+  const { index, digest } = bundle;
+  const { served, settings, certificates, placement } = prepared;
+  const container = await containerPlan(index, layout, prepared);
+  return {
+    site: layout.root,
+    digest,
+    ...(served && { from: { name: served.name, release: served.release } }),
+    to: { name: index.name, release: index.release },
+    blobs: amounts(index, placement),
+    tags: { total: [...tagLinks(index)].length, moves: await tagMoves(index, layout) },
+    certificates: certificates.action,
+    ...(container === undefined ? {} : { container }),
+    ...settings,
+  };
+}
+
+function amounts(index: BundleIndex, { missing }: Placement): InstallPlan["blobs"] {
+  const sizes = storedBlobs(index);
+  for (const { digest, size, role } of index.blobs)
+    if (role === "registry" || role === "file") sizes.set(digest, size);
+  const sum = (list: Iterable<number>) => [...list].reduce((all, size) => all + size, 0);
+  const total = { blobs: sizes.size, bytes: sum(sizes.values()) };
+  const place = { blobs: missing.size, bytes: sum(missing.values().map(({ size }) => size)) };
+  const there = { blobs: total.blobs - place.blobs, bytes: total.bytes - place.bytes };
+  return { total, there, place };
+}
+
+async function tagMoves(index: BundleIndex, layout: SiteLayout): Promise<TagMove[]> {
+  const now = await readTags(index, layout);
+  return [...tagLinks(index)].flatMap(({ repository, tag, digest }) => {
+    const from = now[repository]?.[tag];
+    if (from === digest) return [];
+    return [{ repository, tag, ...(from === undefined ? {} : { from }), to: digest }];
+  });
+}
+
+/** In the words of the step "run". */
+async function containerPlan(
+  index: BundleIndex,
+  layout: SiteLayout,
+  { engine, settings, certificates }: Prepared,
+): Promise<string | undefined> {
+  try {
+    const info = await inspectContainer(engine, containerName);
+    if (info === undefined || !isOurs(info, layout)) return "made";
+    const loaded = await imageId(engine, registryImageName(await registryImageFor(index, engine)));
+    const why =
+      certificates.action === "keep" && loaded !== undefined
+        ? await differenceOf(info, layout, settings, loaded)
+        : loaded === undefined
+          ? "another registry image"
+          : "another certificate";
+    if (why !== undefined) return `replaced: ${why}`;
+    return info.State.Running && !info.State.Restarting ? "unchanged" : "started";
+  } catch (error) {
+    // That the engine doesn't answer, or has no image for it, is a finding already.
+    if (error instanceof DrydockError) return undefined;
+    throw error;
+  }
+}
+
+async function differenceOf(
+  info: ContainerInfo,
+  layout: SiteLayout,
+  { port, access }: Prepared["settings"],
+  image: string,
+): Promise<string | undefined> {
+  const certificate = digestOf(await readFile(layout.serverCertificate));
+  const relabel = await isEnforcing();
+  return difference(info, { layout, port, access, imageId: image, certificate, relabel });
+}

@@ -1,0 +1,116 @@
+/**
+ * What comes before the first write, for `install` and its dry run alike: the lock, the steps "open" and
+ * "preflight", and the plans of what will be done.
+ */
+import type { Bundle } from "../archive/reader.ts";
+import { connectEngine, type Engine } from "../engine/engine.ts";
+import { takeLock } from "../lock.ts";
+import type { Digest } from "../oci/digest.ts";
+import { type Reporter, runStep } from "../reporter.ts";
+import type { SiteLayout } from "../site/layout.ts";
+import {
+  currentRelease,
+  findSite,
+  type ReleaseRecord,
+  type ServeSettings,
+  type SiteChoices,
+} from "../site/record.ts";
+import { certificateFindings } from "./certificate-findings.ts";
+import { type CertificatePlan, planCertificates } from "./certificates.ts";
+import { commandToType } from "./command-to-type.ts";
+import { checkDowngrade } from "./downgrade.ts";
+import type { Finding } from "./finding.ts";
+import type { InstallOptions } from "./install.ts";
+import { openToInstall } from "./open.ts";
+import { type Placement, planPlacement } from "./place.ts";
+import { preflight } from "./preflight.ts";
+import { settingsFor } from "./settings.ts";
+import { spaceNeeded } from "./space.ts";
+
+export interface Prepared {
+  /** the release that is served now */
+  served: ReleaseRecord | undefined;
+  settings: ServeSettings;
+  chosen: SiteChoices;
+  engine: Engine;
+  placement: Placement;
+  certificates: CertificatePlan;
+  /** of preflight; errors among them are not thrown here */
+  findings: Finding[];
+}
+
+/** Opens the bundle for `work`, with the site's lock held. @throws DrydockError as install() */
+export async function withBundle<T>(
+  { site, bundle: path, digest }: Pick<InstallOptions, "site" | "bundle" | "digest">,
+  reporter: Reporter,
+  work: (bundle: Bundle, layout: SiteLayout) => Promise<T>,
+): Promise<T> {
+  const layout = await findSite(site);
+  const lock = await takeLock("site", layout.root);
+  try {
+    const bundle = await runStep(
+      reporter,
+      "open",
+      () => openToInstall(path, digest, reporter),
+      ({ index }) => `${index.name}, release ${index.release}`,
+    );
+    return await work(bundle, layout).finally(() => bundle.close());
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Plans everything and checks everything. Writes nothing. @throws DrydockError "input", "integrity", "host" */
+export async function prepare(
+  bundle: Bundle,
+  layout: SiteLayout,
+  options: InstallOptions,
+  reporter: Reporter,
+): Promise<Prepared> {
+  const { index } = bundle;
+  const { typed = ["drydock", "install", options.bundle] } = options;
+  const served = await currentRelease(layout);
+  const { settings, chosen } = settingsFor(index, options.choices ?? {}, served);
+  const { addresses } = settings;
+  options.checkAddresses?.(addresses);
+  const now = new Date();
+  const engine = connectEngine();
+  const digest: Digest = `sha256:${bundle.digest}`;
+  const placement = await planPlacement(index, layout, digest);
+  const certificates = await planCertificates(bundle, layout, {
+    addresses,
+    askPassphrase: options.askPassphrase,
+    newCertificates: options.newCertificates,
+    newCertificatesCommand: commandToType(typed, { newCertificates: true }),
+    now,
+  });
+  const { action } = certificates;
+  const findings = await runStep(
+    reporter,
+    "preflight",
+    async () =>
+      await preflight({
+        ...{ index, digest, layout, engine, settings, typed, now },
+        needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
+        certificates: {
+          makes: action === "make" || action === "renew",
+          findings: certificateFindings(certificates),
+        },
+        downgrade: checkDowngrade(index, served, options.allowDowngrade === true),
+        checkClients:
+          options.checkClients && (() => options.checkClients?.(addresses) ?? Promise.resolve([])),
+      }),
+    summary,
+  );
+  return { served, settings, chosen, engine, placement, certificates, findings };
+}
+
+function summary(findings: Finding[]): string {
+  const number = (level: Finding["level"]) => findings.filter((one) => one.level === level).length;
+  const [warnings, errors] = [number("warning"), number("error")];
+  const parts = [
+    ...(errors === 0 ? [] : [`${errors} in the way`]),
+    ...(warnings === 0 ? [] : [`${warnings} to look at`]),
+  ];
+  return parts.length === 0 ? "nothing stands in the way" : parts.join(", ");
+}
