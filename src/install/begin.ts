@@ -22,21 +22,20 @@ export async function putOthersBack(layout: SiteLayout, digest: Digest, reporter
   await runStep(
     reporter,
     `put back ${journal.name}, release ${journal.release}`,
-    () => putBack(journal, layout),
+    () => putBackTags(journal, layout),
     ({ moved, removed }) => `${moved + removed} tags`,
   );
+  await removeJournal(layout);
 }
 
-/** Gives every tag of the journal the value it had before, and removes the journal. @throws DrydockError "host" */
-export async function putBack(
+/** Gives every tag of the journal the value it had before. @throws DrydockError "host" */
+export async function putBackTags(
   { tagsBefore, tagsAfter }: Journal,
   layout: SiteLayout,
 ): Promise<{ moved: number; removed: number }> {
   // A tag that a rollback removes stands in tagsBefore alone.
   const added = valuesOf(tagsAfter, tagsBefore).filter(({ digest }) => digest === undefined);
-  const done = await setTags([...tagList(tagsBefore), ...added], layout);
-  await removeJournal(layout);
-  return done;
+  return await setTags([...tagList(tagsBefore), ...added], layout);
 }
 
 /** The journal that an install of this bundle left when it was interrupted. */
