@@ -3,7 +3,7 @@
  * being asked for and cleared each time. A piece belongs to whoever holds it, who may give it back when it
  * is done with; one that never comes back is the garbage collector's, and nothing else.
  */
-import { alignedBuffers } from "./direct.ts";
+import { alignedBuffers, directUnit } from "./direct.ts";
 
 /** Of each buffer, in bytes. They begin at a page, for direct I/O. */
 export const lentSize = 1024 * 1024;
@@ -35,4 +35,50 @@ export function giveBack(bytes: Uint8Array): void {
 
 function placeOf(bytes: Uint8Array): number {
   return Math.floor(bytes.byteOffset / lentSize);
+}
+
+/**
+ * Gathers a stream's chunks into pieces that begin at a page of the file that they go into, and so can be
+ * written directly: the first up to the next page, then pieces of lentSize. Chunks that are such pieces
+ * already are passed on, others are copied: their memory may be used again when the next is asked for.
+ * @param position in the file, of the stream's first byte
+ */
+export async function* inPages(
+  source: AsyncIterable<Uint8Array>,
+  position: number,
+): AsyncGenerator<Uint8Array, void> {
+  let at = position;
+  let piece: Buffer | undefined;
+  let filled = 0;
+  try {
+    for await (const chunk of source) {
+      if (piece === undefined && at % directUnit === 0 && isLent(chunk)) {
+        at += chunk.length;
+        yield chunk;
+        continue;
+      }
+      for (let done = 0; done < chunk.length; ) {
+        piece ??= at % directUnit === 0 ? takeBuffer() : Buffer.allocUnsafe(directUnit - (at % directUnit));
+        const part = chunk.subarray(done, done + piece.length - filled);
+        piece.set(part, filled);
+        done += part.length;
+        filled += part.length;
+        if (filled < piece.length) continue;
+        at += filled;
+        const full = piece;
+        [piece, filled] = [undefined, 0];
+        yield full;
+      }
+      giveBack(chunk);
+    }
+    const rest = piece?.subarray(0, filled);
+    piece = undefined;
+    if (rest) yield rest;
+  } finally {
+    if (piece) giveBack(piece);
+  }
+}
+
+function isLent(bytes: Uint8Array): boolean {
+  return lent.get(bytes.buffer)?.[placeOf(bytes)] !== undefined;
 }

@@ -92,6 +92,18 @@ export class Output {
     }
   }
 
+  async sync(): Promise<void> {
+    await Promise.all(this.#files.map(({ handle }) => handle.sync()));
+  }
+
+  /** Gives back the space of all that stands from a byte on; reading it is an error from then on. */
+  async cutAt(position: number): Promise<void> {
+    for (const { start, size, handle } of this.#files) {
+      const rest = Math.max(0, position - start);
+      if (rest < size) await handle.truncate(rest);
+    }
+  }
+
   /** Syncs everything and gives the files their names; of parts, writes their list first. */
   async finish(mode: number): Promise<void> {
     for (const { handle } of this.#files) {
@@ -219,19 +231,16 @@ export async function checkOutput(path: string, force: boolean, split?: number):
   });
 }
 
-/** @throws DrydockError "preflight" if the file system has too little space for what is not there yet. */
-export async function checkSpace(plan: OutputPlan): Promise<void> {
+/**
+ * @param aside what an earlier try left, whose space becomes free as its bytes are moved
+ * @throws DrydockError "preflight" if the file system has too little space for what is not there yet.
+ */
+export async function checkSpace(plan: OutputPlan, aside?: OutputPlan): Promise<void> {
   const folder = dirname(plan.path);
   const { bavail, bsize } = await statfs(folder).catch((error: unknown) => {
     throw cannotWrite(plan.path, error);
   });
-  let there = 0;
-  for (const { path } of layOutFiles(plan)) {
-    there += await stat(partialOf(path)).then(
-      ({ blocks }) => blocks * 512,
-      () => 0,
-    );
-  }
+  const there = (await spaceOf(plan)) + (aside === undefined ? 0 : await spaceOf(aside));
   const needed = Math.max(0, plan.size - there);
   if (bavail * bsize >= needed) return;
   throw new DrydockError(
@@ -239,6 +248,18 @@ export async function checkSpace(plan: OutputPlan): Promise<void> {
     `write bundle ${JSON.stringify(plan.path)}: it needs ${inBytes(needed)}, ${JSON.stringify(folder)} has ${inBytes(bavail * bsize)} left`,
     { hint: "Give a path on a larger file system with -o." },
   );
+}
+
+/** Of what is there of its partial files, in bytes. */
+async function spaceOf(plan: OutputPlan): Promise<number> {
+  let there = 0;
+  for (const { path } of layOutFiles(plan)) {
+    there += await stat(partialOf(path)).then(
+      ({ blocks }) => blocks * 512,
+      () => 0,
+    );
+  }
+  return there;
 }
 
 /** @returns "usage" where the path is at fault, else "host" */

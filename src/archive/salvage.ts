@@ -6,13 +6,32 @@ import { rename, rm } from "node:fs/promises";
 import { DrydockError } from "../errors.ts";
 import { type Journal, type JournalEntry, journalOf, readJournal } from "./journal.ts";
 import { removeKeptSeeds } from "./kept-seeds.ts";
-import { hasPartials, Output, removePartials, renamePartials, reopenParts } from "./output.ts";
+import {
+  hasPartials,
+  Output,
+  type OutputPlan,
+  removePartials,
+  renamePartials,
+  reopenParts,
+} from "./output.ts";
 import type { ArchiveWriter } from "./writer.ts";
 
 const readSize = 1024 * 1024;
+/** Each time so many bytes are moved, what they left is given back to the file system. */
+const cutSize = 64 * 1024 * 1024;
 
 function asideOf(path: string): string {
   return `${path}.old`;
+}
+
+/** What was set aside, if anything. */
+export async function findAside(path: string): Promise<OutputPlan | undefined> {
+  const journal = await readJournal(journalOf(asideOf(path)));
+  return journal && planOf(asideOf(path), journal);
+}
+
+function planOf(path: string, { size, split }: Journal): OutputPlan {
+  return { path, size, split };
 }
 
 /** Gives what is there another name. What was set aside before is lost. */
@@ -52,17 +71,27 @@ async function discard(path: string): Promise<void> {
   await rm(journalOf(path), { force: true });
 }
 
-/** Copies each whole blob that the writer still wants out of what was set aside, and removes that. */
+/**
+ * Moves each whole blob that the writer still wants out of what was set aside, the last one first: what was
+ * moved is synced, then cut off, so that both together need little more space than one of them.
+ */
 export async function salvage(path: string, writer: ArchiveWriter): Promise<void> {
   const aside = asideOf(path);
   const journal = await readJournal(journalOf(aside));
   if (!journal) return;
-  const output = await Output.open({ path: aside, size: journal.size, split: journal.split }, true);
+  const output = await Output.open(planOf(aside, journal), true);
   try {
-    for (const entry of journal.entries.values()) {
+    const entries = [...journal.entries.values()].sort((one, other) => other.at - one.at);
+    let moved = 0;
+    for (const entry of entries) {
       if (entry.have < entry.size || !writer.wants(entry.digest)) continue;
       // A blob that is not what the journal says is fetched again, like one that was never there.
       await writer.write(entry.digest, readEntry(output, entry), aside).catch(unlessDamaged);
+      moved += entry.size;
+      if (moved < cutSize) continue;
+      await writer.sync();
+      await output.cutAt(entry.at);
+      moved = 0;
     }
   } finally {
     await output.close();
@@ -75,9 +104,10 @@ function unlessDamaged(error: unknown): void {
 }
 
 async function* readEntry(output: Output, { at, size }: JournalEntry): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.allocUnsafe(Math.min(readSize, size));
   for (let done = 0; done < size; done += readSize) {
-    const buffer = Buffer.allocUnsafe(Math.min(readSize, size - done));
-    await output.read(buffer, at + done);
-    yield buffer;
+    const piece = buffer.subarray(0, Math.min(readSize, size - done));
+    await output.read(piece, at + done);
+    yield piece;
   }
 }

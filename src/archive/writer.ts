@@ -6,62 +6,18 @@
 import { createHash, type Hash } from "node:crypto";
 import { directUnit } from "../direct.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
-import { giveBack } from "../lent-buffers.ts";
+import { giveBack, inPages } from "../lent-buffers.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Piece } from "../reporter.ts";
-import type { BundleIndex } from "./bundle-index.ts";
+import type { ArchivePlan } from "./archive-plan.ts";
 import { type Journal, JournalWriter, journalOf } from "./journal.ts";
-import { blobName, endSize, headerOf, layOut, paddingOf, type Slot, topNames } from "./layout.ts";
-import { type ImageName, ociImageIndex, ociLayoutFile } from "./oci-layout.ts";
-import { checkOutput, checkSpace, inBytes, Output } from "./output.ts";
-import { formatSums } from "./sums.ts";
+import { blobName, headerOf, type Slot } from "./layout.ts";
+import { checkOutput, checkSpace, inBytes, Output, type OutputPlan } from "./output.ts";
 
-/** Chunks are gathered until they are so many bytes, then written at once. */
-const writeSize = 1024 * 1024;
+const readSize = 1024 * 1024;
 /** The journal hears of a blob under way each time so many bytes of it are written, or so many milliseconds on. */
-const noteSize = 8 * writeSize;
+const noteSize = 8 * readSize;
 const noteEvery = 1000;
-
-export interface ArchiveParts {
-  index: BundleIndex;
-  /** README.txt */
-  readme: string;
-  /** what the OCI index.json lists */
-  images: ImageName[];
-}
-
-/** The whole archive before its first blob is there. */
-export interface ArchivePlan {
-  /** the bundle's digest, 64 digits */
-  digest: string;
-  /** of the archive, in bytes */
-  size: number;
-  /** everything before the first blob */
-  top: Buffer;
-  slots: Slot[];
-  mtime: number;
-}
-
-export function planArchive({ index, readme, images }: ArchiveParts): ArchivePlan {
-  const files = [
-    { name: topNames.index, bytes: Buffer.from(`${JSON.stringify(index, null, 1)}\n`) },
-    { name: topNames.readme, bytes: Buffer.from(readme) },
-    { name: topNames.ociLayout, bytes: ociLayoutFile },
-    { name: topNames.ociIndex, bytes: ociImageIndex(images) },
-  ];
-  const sums = Buffer.from(formatSums(files));
-  const mtime = Math.floor(Date.parse(index.created) / 1000);
-  const entries = [{ name: topNames.sums, bytes: sums }, ...files];
-  const top = Buffer.concat(
-    entries.flatMap(({ name, bytes }) => [
-      headerOf(name, bytes.length, mtime),
-      bytes,
-      Buffer.alloc(paddingOf(bytes.length)),
-    ]),
-  );
-  const { slots, end } = layOut(index.blobs, top.length);
-  return { digest: createHash("sha256").update(sums).digest("hex"), size: end + endSize, top, slots, mtime };
-}
 
 export interface WriterOptions {
   /** whether a file that is there already is replaced */
@@ -72,16 +28,12 @@ export interface WriterOptions {
   split?: number | undefined;
   /** what an earlier try left, if it fits this plan (see `fits`) */
   journal?: Journal | undefined;
+  /** what an earlier try left elsewhere, to be moved in here (see salvage.ts) */
+  aside?: OutputPlan | undefined;
   /** is called with each number of blob bytes that have come */
   advance: (bytes: number) => void;
   /** a blob is in flight; what comes of it is counted anew where it is fetched again, other than with `advance` */
   piece?: (blob: Slot, where: string) => Piece;
-}
-
-/** Whether what an earlier try left stands where this plan wants it. */
-export function fits(journal: Journal, plan: ArchivePlan, split: number | undefined): boolean {
-  if (journal.split !== split) return false;
-  return plan.slots.every(({ digest, bodyAt }) => (journal.entries.get(digest)?.at ?? bodyAt) === bodyAt);
 }
 
 export class ArchiveWriter {
@@ -123,7 +75,7 @@ export class ArchiveWriter {
     const { force, split, journal } = options;
     await checkOutput(path, force, split);
     const files = { path, size: plan.size, split };
-    await checkSpace(files);
+    await checkSpace(files, options.aside);
     const output = await Output.open(files, journal !== undefined);
     try {
       await output.write([plan.top], 0);
@@ -161,8 +113,8 @@ export class ArchiveWriter {
   }
 
   /**
-   * Fills a blob's slot; does nothing if that was begun before. The chunks become the writer's, which gives
-   * back those that are lent (lent-buffers.ts): a source must not use their memory again. After an error the slot is empty again.
+   * Fills a blob's slot; does nothing if that was begun before. Chunks that are lent (lent-buffers.ts) become
+   * the writer's, which gives them back; others may be used again when the next is asked for. After an error the slot is empty again.
    * @param where the source, for errors
    * @param from which byte of the blob the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" if size or digest are wrong, "host" if the disk fails or is full.
@@ -185,6 +137,11 @@ export class ArchiveWriter {
     } finally {
       piece?.end();
     }
+  }
+
+  /** What was written so far is on disk when this returns. */
+  async sync(): Promise<void> {
+    await this.#onDisk(this.#output.sync());
   }
 
   /** Syncs everything and gives the archive its name. @throws Error if a slot is empty: a bug. */
@@ -210,44 +167,66 @@ export class ArchiveWriter {
     const hash = createHash("sha256");
     if (from > 0) await this.#hashKept(slot, from, hash);
     piece?.advance(from);
-    let gathered: Uint8Array[] = from > 0 ? [] : [this.#headerOf(slot)];
-    let gatheredSize = 0;
-    let at = from > 0 ? slot.bodyAt + from : slot.headerAt;
-    let received = from;
+    let have = from;
     let noted = from;
     let notedAt = performance.now();
     let writing: Promise<void> = Promise.resolve();
-    const flush = async () => {
+    const write = async (bytes: Uint8Array) => {
       await writing;
-      const [chunks, position] = [gathered, at];
-      at += chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      const have = at - slot.bodyAt;
-      gathered = [];
-      gatheredSize = 0;
+      const isFirst = have === 0;
+      const position = isFirst ? slot.headerAt : slot.bodyAt + have;
+      have += bytes.length;
+      const written = have;
       const now = performance.now();
       const isDue = have - noted >= noteSize || now - notedAt >= noteEvery;
       if (isDue) [noted, notedAt] = [have, now];
       writing = (async () => {
+        const chunks = isFirst ? [this.#headerOf(slot), bytes] : [bytes];
         await this.#onDisk(this.#output.write(chunks, position));
-        for (const chunk of chunks) giveBack(chunk);
-        if (isDue) await this.#note(slot, have);
+        giveBack(bytes);
+        if (isDue) await this.#note(slot, written);
       })();
-      // Its error is thrown by the next flush; until then nobody waits for it.
+      // Its error is thrown by whoever waits for it; until then nobody does.
       writing.catch(() => {});
     };
+    try {
+      for await (const bytes of inPages(
+        this.#arriving(slot, source, where, have, piece),
+        slot.bodyAt + have,
+      )) {
+        hash.update(bytes);
+        await write(bytes);
+      }
+      if (slot.size === 0) await write(new Uint8Array());
+      await writing;
+    } finally {
+      // Nothing is on its way to the slot any more when it is empty again.
+      await writing.catch(() => {});
+    }
+    if (have < slot.size) throw wrongLength(slot, `${have}`, where);
+    const found = `sha256:${hash.digest("hex")}`;
+    if (found === slot.digest) return;
+    throw new DrydockError("integrity", `read ${where}: blob ${slot.digest} has other bytes, of ${found}`, {
+      hint: otherBytes,
+    });
+  }
+
+  /** Counts what comes, and stops at what is too much: no byte of it may come behind the slot. */
+  async *#arriving(
+    slot: Slot,
+    source: AsyncIterable<Uint8Array>,
+    where: string,
+    from: number,
+    piece: Piece | undefined,
+  ): AsyncGenerator<Uint8Array, void> {
+    let received = from;
     for await (const chunk of source) {
       received += chunk.length;
-      if (received > slot.size) break;
+      if (received > slot.size) throw wrongLength(slot, "more", where);
       this.#count(slot, received);
       piece?.advance(chunk.length);
-      hash.update(chunk);
-      gathered.push(chunk);
-      gatheredSize += chunk.length;
-      if (gatheredSize >= writeSize) await flush();
+      yield chunk;
     }
-    await flush();
-    await writing;
-    checkReceived(slot, received, hash, where);
   }
 
   /** Looks at each blob that the journal says is there: whole ones are taken if their digest is right. */
@@ -270,7 +249,7 @@ export class ArchiveWriter {
   }
 
   async #hashKept(slot: Slot, length: number, hash: Hash): Promise<void> {
-    const buffer = Buffer.allocUnsafe(Math.min(writeSize, length));
+    const buffer = Buffer.allocUnsafe(Math.min(readSize, length));
     for (let at = 0; at < length; at += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, length - at));
       await this.#onDisk(this.#output.read(piece, slot.bodyAt + at));
@@ -314,19 +293,10 @@ function onDisk(path: string, plan: ArchivePlan, error: unknown): unknown {
 const otherBytes =
   "Run it again; if it happens each time, the source or something on the way (a proxy, a mirror) changes the bytes.";
 
-function checkReceived(slot: Slot, received: number, hash: Hash, where: string): void {
-  if (received !== slot.size) {
-    const got = received > slot.size ? "more" : `${received}`;
-    throw new DrydockError(
-      "integrity",
-      `read ${where}: blob ${slot.digest} should have ${slot.size} bytes, got ${got}`,
-      { hint: otherBytes },
-    );
-  }
-  const found = `sha256:${hash.digest("hex")}`;
-  if (found !== slot.digest) {
-    throw new DrydockError("integrity", `read ${where}: blob ${slot.digest} has other bytes, of ${found}`, {
-      hint: otherBytes,
-    });
-  }
+function wrongLength(slot: Slot, got: string, where: string): DrydockError {
+  return new DrydockError(
+    "integrity",
+    `read ${where}: blob ${slot.digest} should have ${slot.size} bytes, got ${got}`,
+    { hint: otherBytes },
+  );
 }

@@ -17,7 +17,7 @@ export interface BlobSink {
    */
   begun(digest: Digest): { bytes: number; lead: number };
   /**
-   * Writes one blob from the chunks of `source`. Returns when all are written and digest and size are
+   * Writes one blob from the chunks of `source`, whose memory may be used again when the next is asked for. Returns when all are written and digest and size are
    * right; does nothing if another source has written or begun it.
    * @param from the byte of the blob that the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" naming the blob and `where`, if size or digest are wrong.

@@ -1,10 +1,10 @@
 /** What a dry run adds up: the archive's size, what is shared, what a site needs. */
 import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
+import { planArchive } from "../archive/archive-plan.ts";
 import type { BundleCertificates } from "../archive/bundle-index.ts";
 import { countInodes } from "../archive/contents.ts";
 import { blobName } from "../archive/layout.ts";
-import { planArchive } from "../archive/writer.ts";
 import { defaultAuthorityRequest, defaultServerRequest } from "../certificates/request.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { Content } from "./content.ts";

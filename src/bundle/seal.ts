@@ -3,14 +3,15 @@
  * is taken from there; the sources fill the other slots side by side; the archive gets its name.
  */
 import { basename } from "node:path";
+import { type ArchiveParts, fits, planArchive } from "../archive/archive-plan.ts";
 import type { Journal } from "../archive/journal.ts";
 import type { Slot } from "../archive/layout.ts";
 import { openSource } from "../archive/open-source.ts";
 import { checkOutput, inBytes, partialOf } from "../archive/output.ts";
 import { partName } from "../archive/parts.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
-import { discardAll, findEarlier, salvage, setAside } from "../archive/salvage.ts";
-import { type ArchiveParts, ArchiveWriter, fits, planArchive } from "../archive/writer.ts";
+import { discardAll, findAside, findEarlier, salvage, setAside } from "../archive/salvage.ts";
+import { ArchiveWriter } from "../archive/writer.ts";
 import { DrydockError } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
@@ -75,6 +76,7 @@ export async function seal(
       split,
       mode,
       journal,
+      aside: await findAside(output),
       advance,
       piece,
     });
@@ -131,16 +133,9 @@ async function reuse(bundle: Bundle, sink: BlobSink, step: Step, reporter: Repor
     concurrency: 2,
     wants: ({ digest }) => sink.wants(digest),
     use: (blob) =>
-      sink
-        .write(blob.digest, copies(blob.readUnchecked()), bundle.name)
-        .catch(unlessDamaged("it is fetched again")),
+      sink.write(blob.digest, blob.readUnchecked(), bundle.name).catch(unlessDamaged("it is fetched again")),
   });
   await pass.catch(unlessDamaged("what stands behind it is fetched again"));
-}
-
-/** The reader overwrites its chunks, the sink keeps them. */
-async function* copies(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  for await (const chunk of source) yield Buffer.from(chunk);
 }
 
 /** All sources at once. The first error stops the others, and is thrown when all have ended. */

@@ -7,10 +7,11 @@ import { mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { planArchive } from "../../src/archive/archive-plan.ts";
 import { blobName, headerOf } from "../../src/archive/layout.ts";
 import { type Bundle, openBundle } from "../../src/archive/reader.ts";
 import { openFile, openPipe } from "../../src/archive/source.ts";
-import { ArchiveWriter, planArchive } from "../../src/archive/writer.ts";
+import { ArchiveWriter } from "../../src/archive/writer.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { makeIndex, memorySource, once, writeBundle } from "./bundles.ts";
 

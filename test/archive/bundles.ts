@@ -1,8 +1,10 @@
 /** Small bundles made in code, and sources in memory, for the format's tests. */
+
+import { planArchive } from "../../src/archive/archive-plan.ts";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { totalsOf } from "../../src/archive/contents.ts";
 import type { ByteSource } from "../../src/archive/source.ts";
-import { ArchiveWriter, planArchive } from "../../src/archive/writer.ts";
+import { ArchiveWriter } from "../../src/archive/writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 
 /** An index over these blobs, all of them layers of team/app but the first, which is its image manifest. */

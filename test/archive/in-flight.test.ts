@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { planArchive } from "../../src/archive/archive-plan.ts";
 import { journalOf, readJournal } from "../../src/archive/journal.ts";
-import { ArchiveWriter, planArchive } from "../../src/archive/writer.ts";
+import { ArchiveWriter } from "../../src/archive/writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { makeIndex } from "./bundles.ts";
 

@@ -1,10 +1,11 @@
 /** What an earlier try left is used and checked; what is damaged in it is fetched again. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { fits, planArchive } from "../../src/archive/archive-plan.ts";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { journalOf, readJournal } from "../../src/archive/journal.ts";
 import { openSource } from "../../src/archive/open-source.ts";
@@ -12,11 +13,12 @@ import { partialOf } from "../../src/archive/output.ts";
 import { parsePartList } from "../../src/archive/parts.ts";
 import { damagedParts } from "../../src/archive/parts-source.ts";
 import { openBundle } from "../../src/archive/reader.ts";
-import { findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
+import { findAside, findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
 import { verify } from "../../src/archive/verify.ts";
-import { ArchiveWriter, fits, planArchive } from "../../src/archive/writer.ts";
+import { ArchiveWriter } from "../../src/archive/writer.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { silentReporter } from "../../src/reporter.ts";
+import { run } from "../lab/process.ts";
 import { makeIndex, once, writeBundle } from "./bundles.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-resume-"));
@@ -46,7 +48,8 @@ async function begin(path: string, of = index, split?: number, force = false) {
   const advance = (bytes: number) => {
     counted += bytes;
   };
-  const options = { force, mode: 0o644, split, journal: kept, advance };
+  const aside = await findAside(path);
+  const options = { force, mode: 0o644, split, journal: kept, aside, advance };
   const writer = await ArchiveWriter.create(path, plan, options);
   await salvage(path, writer);
   return { writer, counted: () => counted };
@@ -253,6 +256,31 @@ test("a kill between the two renames that set a try aside costs nothing", async 
   for (const bytes of [manifest, small, large]) assert.equal(second.writer.wants(digestOf(bytes)), false);
   await second.writer.finish();
   await verifyAll(path);
+});
+
+test("what was set aside gives its space back as it is moved", async () => {
+  const full = join(folder, "full");
+  await mkdir(full);
+  await run("mount", ["-t", "tmpfs", "-o", "size=250m", "tmpfs", full]);
+  try {
+    const path = join(full, "moved.tar");
+    const parts = Array.from({ length: 16 }, () => randomBytes(10 * mebi));
+    for (const split of [undefined, 30 * mebi]) {
+      const first = await begin(path, makeIndex([manifest, ...parts]), split, true);
+      for (const bytes of [manifest, ...parts])
+        await first.writer.write(digestOf(bytes), once(bytes), "upstream");
+      await first.writer.close();
+      const changed = [manifest, small, ...parts];
+      const second = await begin(path, makeIndex(changed), split, true);
+      for (const bytes of [manifest, ...parts]) assert.equal(second.writer.wants(digestOf(bytes)), false);
+      await second.writer.write(digestOf(small), once(small), "upstream");
+      await second.writer.finish();
+      await verifyAll(path);
+      await rm(path, { force: true });
+    }
+  } finally {
+    await run("umount", ["-l", full]);
+  }
 });
 
 test("a set that replaces a larger one leaves none of its parts", async () => {

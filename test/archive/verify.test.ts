@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { planArchive } from "../../src/archive/archive-plan.ts";
 import type { Damage } from "../../src/archive/damage.ts";
 import { headerOf, layOut } from "../../src/archive/layout.ts";
 import { openBundle } from "../../src/archive/reader.ts";
 import type { ByteSource } from "../../src/archive/source.ts";
 import { verify } from "../../src/archive/verify.ts";
-import { planArchive } from "../../src/archive/writer.ts";
 import { DrydockError } from "../../src/errors.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import { type Step, silentReporter } from "../../src/reporter.ts";

@@ -1,12 +1,13 @@
 /** Bundles for a site, written by the connected side's own parts; and the archive as a source that is watched. */
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { planArchive } from "../../src/archive/archive-plan.ts";
 import type { BlobRole, BundleIndex } from "../../src/archive/bundle-index.ts";
 import { totalsOf } from "../../src/archive/contents.ts";
 import { layOut, type Slot } from "../../src/archive/layout.ts";
 import { type Bundle, openBundle } from "../../src/archive/reader.ts";
 import { type ByteSource, openFile } from "../../src/archive/source.ts";
-import { ArchiveWriter, planArchive } from "../../src/archive/writer.ts";
+import { ArchiveWriter } from "../../src/archive/writer.ts";
 import type { Content } from "../../src/bundle/content.ts";
 import { mergeContents } from "../../src/bundle/merge.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
@@ -124,7 +125,7 @@ export async function openWatched({ path, slot }: WrittenBundle): Promise<Watche
       return file.readAt(position, buffer);
     },
   };
-  const bundle = await openBundle(source);
+  const bundle = await openBundle(source, undefined, { goOn: true });
   return {
     ...bundle,
     wasRead: (digest) => {
