@@ -25,7 +25,7 @@ export function checkAddresses(
     {
       check: "addresses",
       level: "warning",
-      text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${here.join(", ")})`,
+      text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${own.join(", ") || "it has none but loopback"})`,
       hint: `That is well if the address is translated on the way here; ${otherwise}`,
     },
   ];
@@ -36,6 +36,6 @@ function networkAddresses(): string[] {
   return Object.entries(networkInterfaces())
     .filter(([name]) => !/^(docker|br-|veth|cni|podman|virbr|flannel|cali|vxlan)/.test(name))
     .flatMap(([, list]) => list ?? [])
-    .filter(({ internal, address, family }) => !internal && !(family === "IPv6" && /^fe[89ab]/.test(address)))
-    .map(({ address }) => address);
+    .map(({ address }) => address)
+    .filter((address) => !/^(127\.|169\.254\.|::1$|fe[89ab])/.test(address));
 }

@@ -176,10 +176,7 @@ test("addresses that this host doesn't have: what to type instead", () => {
     /^ok addresses: registry\.lan, 127/,
   );
   const strange = told(checkAddresses(["registry.lan", "198.51.100.7", "127.0.0.1"], typed));
-  assert.match(
-    strange,
-    /^warning addresses: 198\.51\.100\.7 is on no interface of this host \(.*127\.0\.0\.1/,
-  );
+  assert.match(strange, /^warning addresses: 198\.51\.100\.7 is on no interface of this host \(/);
   const own = hostAddresses().find((address) => /^\d/.test(address) && !address.startsWith("127."));
   if (own !== undefined) assert.match(strange, new RegExp(`else: \`install registry\\.lan .*${own}`));
   assert.doesNotMatch(strange.split("`")[1] ?? "", /127\.0\.0\.1|::1/, hostname());
