@@ -125,6 +125,64 @@ test("a port that another process has, on all addresses or on one", async () => 
   assert.equal(await found({ settings: { ...settings, port: 5443 } }), "");
 });
 
+test("another port is proposed, in a sentence to type", async () => {
+  const [taken, proposed] = [await listen("0.0.0.0", 443), await listen("0.0.0.0", 8443)];
+  try {
+    const findings = await preflight(input());
+    const { hint } = findings.find(({ check }) => check === "port") ?? {};
+    assert.equal(
+      hint,
+      "Stop what listens there. Or take another port: `drydock install site.tar --port 5000`",
+    );
+  } finally {
+    taken.close();
+    proposed.close();
+  }
+});
+
+test("a clock that is behind the bundle", async () => {
+  const now = new Date("2020-01-01");
+  assert.match(
+    await found({ now }, "warning"),
+    /^clock: .* 2020-01-01 .* was made on 2026-01-02 03:04 UTC$/m,
+  );
+  assert.match(await found({ now, certificates: { makes: true, findings: [] } }), /^clock: /);
+});
+
+test("the engine's own space for the registry's image, while it doesn't have it", async () => {
+  const made = makeImage({ cmd: ["/y"] });
+  const { index } = input();
+  const images = { [platform]: made.digest };
+  const blobs = [{ digest: digestOf("y"), size: 1e17, role: "registry" as const }];
+  const changes = { index: { ...index, blobs, registry: { ...index.registry, images } } };
+  assert.match(await found(changes), /^space: 400,000,000,\d+ MB are needed in /);
+  await load(made, `drydock/registry:${made.digest.slice("sha256:".length, "sha256:".length + 12)}`);
+  assert.equal(await found(changes), "");
+});
+
+test("containers of a run that was cut short are named, and what becomes of them", async () => {
+  const image = await load(makeImage({ cmd: ["/x"] }), "ours:1");
+  const { layout } = input();
+  const Labels = { "org.drydock.site": layout.root };
+  for (const name of ["registry-previous", "registry-next"])
+    await engine.docker.createContainer({ name, Image: image, Labels });
+  assert.match(
+    await found({}, "ok"),
+    /leftovers: container "registry-previous" .* kept until .*\nleftovers: container "registry-next" .* removed/,
+  );
+  for (const name of ["registry-previous", "registry-next"]) await removeContainer(engine, name);
+});
+
+test("what the clients' check finds is among the rest, and its failure is a finding", async () => {
+  const finding: Finding = { check: "clients", level: "warning", text: "plc-1: no answer" };
+  assert.match(
+    await found({ checkClients: async () => [finding] }, "warning"),
+    /^clients: plc-1: no answer$/,
+  );
+  const checkClients = () => Promise.reject(new DrydockError("input", "read known hosts: denied"));
+  assert.match(await found({ checkClients }), /^host: read known hosts: denied$/);
+});
+
 test("a port that is our own registry's, and one that another container has", async () => {
   const layout = await makeSite(join(folder, "running"), [registryName]);
   const imageId = await load(await makeRegistryImage(), "drydock/registry:2");

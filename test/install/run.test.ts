@@ -5,16 +5,19 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
 import {
+  createContainer,
   inspectContainer,
   lastOutput,
   removeContainer,
   renameContainer,
+  startContainer,
   stopContainer,
 } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
 import { DrydockError } from "../../src/errors.ts";
 import { prove } from "../../src/install/prove.ts";
 import { askRegistry } from "../../src/install/registry-client.ts";
+import { containerOptions, difference } from "../../src/install/registry-container.ts";
 import { type RunOptions, runRegistry } from "../../src/install/run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { makeImage } from "../lab/images.ts";
@@ -232,4 +235,23 @@ test("the last output is what the registry said", async () => {
   assert.match(await lastOutput(engine, "registry"), /listening on \[::\]:443, tls/);
   const ca = await readFile(layout.caCertificate);
   await assert.rejects(askRegistry({ ca, connect: "127.0.0.1", port: 443, as: "other.lan" }), /other\.lan/);
+});
+
+test("under SELinux what is mounted is labelled: the same mounts, and what differs without is seen", async () => {
+  const settings = { layout, port: 443, access: "read-only", imageId } as const;
+  const labelled = { ...settings, certificate: digestOf("x"), relabel: true };
+  await createContainer(engine, { name: "registry", ...containerOptions(labelled) });
+  await startContainer(engine, "registry");
+  const info = await inspectContainer(engine, "registry");
+  assert.ok(info);
+  assert.equal(difference(info, labelled), undefined);
+  assert.equal(difference(info, { ...labelled, relabel: false }), undefined);
+  await serves();
+  await removeContainer(engine, "registry");
+  const plain = { ...labelled, relabel: false };
+  await createContainer(engine, { name: "registry", ...containerOptions(plain) });
+  const other = await inspectContainer(engine, "registry");
+  assert.ok(other);
+  assert.equal(difference(other, plain), undefined);
+  assert.equal(difference(other, labelled), "SELinux labels");
 });
