@@ -33,7 +33,7 @@ export interface BundleOptions extends ConnectOptions, SealOptions {
   imagesFrom?: readonly string[];
   /** none if left out */
   locking?: Locking;
-  /** downloads at the same time, over all registries; 8 if left out */
+  /** downloads at the same time, over all registries; 12 if left out */
   parallel?: number;
   /** take what is whole of damaged seeds, instead of refusing them */
   allowIncomplete?: boolean;

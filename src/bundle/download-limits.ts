@@ -5,7 +5,7 @@
 import pLimit, { type LimitFunction } from "p-limit";
 
 const largePerHost = 4;
-const smallPerHost = 2;
+const smallPerHost = 4;
 const small = 1024 * 1024;
 
 interface Lane {
@@ -21,7 +21,7 @@ export class DownloadLimits {
 
   /** @param parallel how many at the same time, over all hosts and both lanes */
   constructor(parallel: number) {
-    const forSmall = Math.min(smallPerHost, parallel - 1);
+    const forSmall = Math.min(smallPerHost, parallel >> 1);
     this.#large = laneOf(largePerHost, parallel - forSmall);
     this.#small = forSmall === 0 ? this.#large : laneOf(smallPerHost, forSmall);
   }

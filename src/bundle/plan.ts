@@ -26,7 +26,7 @@ import { reusedSeed } from "./seed-reuse.ts";
 import { planSeed } from "./seed-source.ts";
 
 /** Downloads at the same time, over all registries, unless it is said. */
-export const defaultParallel = 8;
+export const defaultParallel = 12;
 /** Images whose image manifests are fetched at the same time, unless fewer downloads are wanted. */
 const mostResolutions = 8;
 

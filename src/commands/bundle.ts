@@ -62,7 +62,7 @@ export default class Bundle extends DrydockCommand {
       helpValue: "N",
       min: 1,
       max: 64,
-      description: "downloads at the same time [default: 8]",
+      description: "downloads at the same time [default: 12]",
     }),
     "plain-http": Flags.string({
       helpValue: "HOST[:PORT]",

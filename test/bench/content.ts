@@ -27,16 +27,19 @@ interface Blob {
   size: number;
 }
 
-const images = 40;
 const chunkSize = 1024 * 1024;
 
+/** What `app-0` is after a change: the same size, other layers. */
+export const changedImage: ImageName = { repository: "team-0/app-0", tag: "1.0-changed" };
+
 /**
- * Writes forty images of `size` bytes together, in `blobs` configs and layers.
+ * Writes images of `size` bytes together, in `blobs` configs and layers; and one more, the changed one.
  * @param storage the folder that gets docker/registry/v2
+ * @returns the names of those that belong together, the changed one's not among them
  */
 export async function makeContent(
   storage: string,
-  { size, blobs }: { size: number; blobs: number },
+  { size, blobs, images }: { size: number; blobs: number; images: number },
 ): Promise<ImageName[]> {
   const layersEach = Math.max(1, Math.round(blobs / images) - 1);
   const sizes = layerSizes(layersEach * images, size);
@@ -47,6 +50,7 @@ export async function makeContent(
     await writeImage(storage, name, own, number * layersEach);
     names.push(name);
   }
+  await writeImage(storage, changedImage, sizes.slice(0, layersEach), images * layersEach);
   return names;
 }
 

@@ -6,7 +6,7 @@ import { run } from "../lab/process.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
 import { pushNamed } from "../lab/upstream.ts";
-import { drydockManifest, type ImageName, makeContent, skopeoList } from "./content.ts";
+import { changedImage, drydockManifest, type ImageName, makeContent, skopeoList } from "./content.ts";
 import type { Command } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 
@@ -39,6 +39,8 @@ export class Fixtures {
     const fixtures = new Fixtures(folder, upstream, [...images, registry], options.drydock);
     await writeFile(fixtures.path("passphrase"), "only for the bench\n", { mode: 0o600 });
     await writeFile(fixtures.path("manifest.yaml"), drydockManifest(upstream.host, images, addresses));
+    const changed = [changedImage, ...images.slice(1)];
+    await writeFile(fixtures.path("changed.yaml"), drydockManifest(upstream.host, changed, addresses));
     await writeFile(fixtures.path("skopeo.yaml"), skopeoList(upstream.host, fixtures.images));
     return fixtures;
   }
@@ -53,9 +55,14 @@ export class Fixtures {
     return { program: process.execPath, args: [this.#drydock, ...args], env };
   }
 
-  bundleTo(output: string): Command {
+  /** The bundle of which one image has changed, with all else out of the earlier bundle. */
+  reuseTo(output: string): Command {
+    return this.bundleTo(output, "changed.yaml", ["--reuse", this.path("bundle.tar")]);
+  }
+
+  bundleTo(output: string, manifest = "manifest.yaml", more: string[] = []): Command {
     return this.drydock(
-      ...["bundle", this.path("manifest.yaml"), "-o", output, "--force"],
+      ...["bundle", this.path(manifest), "-o", output, "--force", ...more],
       ...["--plain-http", this.upstream.host, "--passphrase-file", this.path("passphrase")],
     );
   }

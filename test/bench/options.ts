@@ -8,6 +8,8 @@ export interface BenchOptions {
   size: number;
   /** how many blobs, roughly: configs and layers of all images */
   blobs: number;
+  /** in how many images, the registry's own aside */
+  images: number;
   /** of each way; the slow ones at most three times */
   runs: number;
   /** names of the ways to measure; empty for all */
@@ -19,11 +21,12 @@ export interface BenchOptions {
   drydock: string;
 }
 
-export const usage = `npm run bench -- [--size 3G] [--blobs 600] [--runs 5] [--only NAME]… [--json]
-                 [--folder DIR] [--drydock FILE]
+export const usage = `npm run bench -- [--size 3G] [--blobs 600] [--images 40] [--runs 5]
+                 [--only NAME]… [--json] [--folder DIR] [--drydock FILE]
 
   --size     of all layers: 200M, 3G (powers of 1024)
   --blobs    in how many blobs
+  --images   in how many images
   --runs     of each way; the slow ones run three times at most
   --only     measure this way (repeatable); cp is always measured
   --json     the figures as JSON
@@ -37,6 +40,7 @@ export function readOptions(args: string[]): BenchOptions | "help" {
     options: {
       size: { type: "string", default: "3G" },
       blobs: { type: "string", default: "600" },
+      images: { type: "string", default: "40" },
       runs: { type: "string", default: "5" },
       only: { type: "string", multiple: true, default: [] },
       json: { type: "boolean", default: false },
@@ -49,6 +53,7 @@ export function readOptions(args: string[]): BenchOptions | "help" {
   return {
     size: parseSize(values.size),
     blobs: parseCount("--blobs", values.blobs),
+    images: parseCount("--images", values.images),
     runs: parseCount("--runs", values.runs),
     only: values.only,
     json: values.json,

@@ -96,8 +96,9 @@ export function verdicts(figures: Figures[]): Verdict[] {
   compare("skopeo sync to a registry ÷ install", "skopeo-push", "install", "≥", 7);
   compare("skopeo sync to a directory ÷ bundle", "skopeo-pull", "bundle", "≥", 3);
   compare("bundle ÷ cp + sync", "bundle", "cp", "≤", 1.4);
+  compare("bundle --reuse ÷ cp + sync", "reuse", "cp", "≤", 1.2);
   compare("sha256sum ÷ verify", "sha256sum", "verify", "≥", 0.9);
-  const ours = figures.filter(({ name }) => ["install", "verify", "bundle"].includes(name));
+  const ours = figures.filter(({ name }) => ["install", "verify", "bundle", "reuse"].includes(name));
   const peak = Math.max(...ours.map((one) => one.peak ?? 0)) / 1e6;
   if (ours.length > 0)
     found.push({ what: "drydock's memory, MB", value: peak, goal: "< 300", reached: peak < 300 });
@@ -117,7 +118,7 @@ export function verdictLines(found: Verdict[]): string {
 export function heading(options: BenchOptions, machine: Machine): string {
   const { cores, processor, memory, fileSystem, kernel, node } = machine;
   return [
-    `${formatBytes(options.size)} of layers in about ${options.blobs} blobs, 41 images; cold cache, medians.`,
+    `${formatBytes(options.size)} of layers in about ${options.blobs} blobs, ${options.images + 1} images; cold cache, medians.`,
     `${cores} cores (${processor}), ${formatBytes(memory)} of memory, ${fileSystem},`,
     `Linux ${kernel}, Node.js ${node}.`,
   ].join("\n");

@@ -76,6 +76,12 @@ export const ways: Way[] = [
     run: (fixtures) => inOutput(fixtures, (output) => plain(fixtures.bundleTo(join(output, "bundle.tar")))),
   },
   {
+    name: "reuse",
+    title: "bundle --reuse, 1 image new",
+    needs: (fixtures) => fixtures.bundle(),
+    run: (fixtures) => inOutput(fixtures, (output) => plain(fixtures.reuseTo(join(output, "bundle.tar")))),
+  },
+  {
     name: "skopeo-pull",
     title: "skopeo sync to a directory",
     slow: true,
