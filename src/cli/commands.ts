@@ -5,8 +5,10 @@ import type { Command } from "@oclif/core";
 import Bundle from "../commands/bundle.ts";
 import Inspect from "../commands/inspect.ts";
 import Install from "../commands/install.ts";
+import Rollback from "../commands/rollback.ts";
 import Status from "../commands/status.ts";
 import Trust from "../commands/trust.ts";
+import Uninstall from "../commands/uninstall.ts";
 import Verify from "../commands/verify.ts";
 
 export const commands: Record<string, Command.Class> = {
@@ -16,4 +18,6 @@ export const commands: Record<string, Command.Class> = {
   install: Install,
   trust: Trust,
   status: Status,
+  rollback: Rollback,
+  uninstall: Uninstall,
 };

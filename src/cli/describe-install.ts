@@ -42,7 +42,8 @@ function proofText({ tags, pulled }: InstallResult["proof"]): string {
   return `${asked}, ${count(pulled.blobs, "blob")} pulled and hashed (${formatBytes(pulled.bytes)})`;
 }
 
-function url([name = "127.0.0.1"]: readonly string[], port: number): string {
+/** As people type it. */
+export function url([name = "127.0.0.1"]: readonly string[], port: number): string {
   const host = name.includes(":") ? `[${name}]` : name;
   return `https://${host}${port === 443 ? "" : `:${port}`}`;
 }

@@ -63,6 +63,9 @@ export default class Install extends DrydockCommand {
       description:
         "make the server's certificate here, by the site's own CA if it has one, else with a new CA that every client must be given",
     }),
+    "allow-downgrade": Flags.boolean({
+      description: "take a bundle of an older release than the one that is served",
+    }),
     "dry-run": Flags.boolean({
       description: "check everything and show what would be done; write nothing",
     }),
@@ -110,6 +113,7 @@ export default class Install extends DrydockCommand {
         ...(flags.port === undefined ? {} : { port: flags.port }),
       },
       newCertificates: flags["new-certs"],
+      allowDowngrade: flags["allow-downgrade"],
       prove: flags.prove,
       askPassphrase: askPassphrase(flags),
       checkAddresses: (addresses) => checkRepoHosts(clients ?? [], addresses),

@@ -6,11 +6,11 @@
  *   /etc/drydock/site.json               {"site": "/srv/docker-registry"}
  *   <site>/releases/<hex>/release.json   a ReleaseRecord
  */
-import { readdir } from "node:fs/promises";
+import { readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
-import { makeFolder, writeDurably } from "./durable.ts";
+import { cannotWrite, makeFolder, writeDurably } from "./durable.ts";
 import { jsonText, readBytesIfThere, readJson } from "./json-file.ts";
 import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
 
@@ -116,6 +116,23 @@ export async function rememberSite(layout: SiteLayout, folder = configFolder()):
   if ((await readBytesIfThere(path))?.toString("utf8") === content) return;
   await makeFolder(folder);
   await writeDurably(path, content);
+}
+
+/**
+ * Forgets where the site is, if it is this one that the host remembers; the folder goes if it is empty then.
+ * @returns whether there was something to forget
+ */
+export async function forgetSite(layout: SiteLayout, folder = configFolder()): Promise<boolean> {
+  const path = join(folder, "site.json");
+  const record = Object(await readJson(path)) as { site?: unknown };
+  if (record.site !== layout.root) return false;
+  try {
+    await rm(path, { force: true });
+    await rmdir(folder).catch(() => {});
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
+  return true;
 }
 
 /** Writes a release's record, whole or not at all. Its folder is made if it is missing. */

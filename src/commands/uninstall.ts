@@ -1,0 +1,64 @@
+/** `drydock uninstall`: nothing is left of drydock but the data, or nothing at all. */
+import { Flags } from "@oclif/core";
+import { DrydockCommand } from "../cli/base-command.ts";
+import { confirm } from "../cli/confirm.ts";
+import { printable } from "../cli/format.ts";
+import { DrydockError, exitCodes } from "../errors.ts";
+import type { UninstallResult } from "../install/uninstall.ts";
+
+export default class Uninstall extends DrydockCommand {
+  static override summary = "Remove the registry and drydock's records (isolated side).";
+  static override description =
+    "Removes the container, the registry's image in the engine, the releases' records, and what this host " +
+    "remembers of the site. The images that were served (storage), certificates and files stay, unless " +
+    "--delete-data is given. It works after an install that failed, goes on past what it cannot remove, and " +
+    "can be run again. Clients are not touched.";
+  static override flags = {
+    site: Flags.string({
+      helpValue: "DIR",
+      description: "the site's directory [default: where install put it]",
+    }),
+    "delete-data": Flags.boolean({
+      description: "delete the whole site directory, images, certificates and keys with it",
+    }),
+    yes: Flags.boolean({ description: "don't ask before data is deleted" }),
+  };
+  static override examples = [
+    "<%= config.bin %> uninstall",
+    "<%= config.bin %> uninstall --delete-data",
+    "<%= config.bin %> uninstall --site /data/registry --delete-data --yes",
+  ];
+  static override exitCodes = ["preflight", "host"] as const;
+  static override whenInterrupted = "What was removed is gone; run the same command to continue.";
+
+  async run(): Promise<UninstallResult> {
+    const { flags } = await this.parse(Uninstall);
+    const { isDeletable, uninstall } = await import("../install/uninstall.ts");
+    const deleteData = flags["delete-data"];
+    if (deleteData && !flags.yes) {
+      const folder = await isDeletable(flags.site);
+      const question = `Delete all of ${folder}, images, certificates and keys with it?`;
+      if (folder !== undefined && !(await confirm(question)))
+        throw new DrydockError("usage", "uninstall: the answer was not yes; nothing was removed");
+    }
+    const site = flags.site === undefined ? {} : { site: flags.site };
+    const result = await uninstall({ ...site, deleteData }, this.reporter);
+    this.log(printable(describe(result), true));
+    if (result.left.length > 0) process.exitCode = exitCodes.host;
+    return result;
+  }
+}
+
+function describe({ site, removed, kept, emptied, left }: UninstallResult): string {
+  const indented = (lines: string[]) => lines.map((line) => `  ${line}`);
+  const lines =
+    removed.length === 0 ? [`Nothing of drydock's is at ${site}.`] : ["Removed:", ...indented(removed)];
+  if (kept.length > 0)
+    lines.push("Kept, to be removed by hand when nobody needs it any more:", ...indented(kept));
+  if (emptied.length > 0) lines.push("Empty now, and still mounted:", ...indented(emptied));
+  if (left.length > 0) {
+    lines.push("Could not be removed:", ...indented(left.map(({ what, why }) => `${what}: ${why}`)));
+    lines.push(`Mend that, then run \`drydock uninstall --site ${site}\` once more.`);
+  }
+  return lines.join("\n");
+}
