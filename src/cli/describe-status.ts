@@ -2,8 +2,7 @@
 import { styleText } from "node:util";
 import type { ReleaseStatus, SiteStatus } from "../install/status.ts";
 import { shortDigest } from "../oci/digest.ts";
-import { findingsTable } from "./describe-findings.ts";
-import { columns, count, formatBytes, formatDuration, printable, wrapped } from "./format.ts";
+import { columns, count, formatBytes, printable, wrapped } from "./format.ts";
 
 export interface DescribeOptions {
   color: boolean;
@@ -36,10 +35,9 @@ function facts(status: SiteStatus, now: Date, width: number | undefined): string
     ["installed", `${date(status.release.installedAt)}, digest ${shortDigest(status.release.bundleDigest)}`],
     ["images", imagesText(status)],
     ["storage", storageText(storage)],
-    ["server", untilText(certificates.server?.notAfter, now)],
-    ["CA", untilText(certificates.ca?.notAfter, now)],
+    ["certificates", certificatesText(certificates, now)],
     ["engine", engineText(status)],
-    ["container", containerText(status, now)],
+    ["container", containerText(status)],
     ["last proof", proofText(status)],
   ];
   return hanging(rows, width);
@@ -73,12 +71,15 @@ function storageText({ blobs, bytes, free, size, checked, damaged }: SiteStatus[
   return `${formatBytes(bytes)} in ${count(blobs, "blob")}, ${state}${space}`;
 }
 
-function untilText(end: Date | undefined, now: Date): string {
-  if (end === undefined) return "no certificate that can be read";
-  const day = 86_400_000;
-  const days = Math.floor((end.getTime() - now.getTime()) / day);
-  const date = end.toISOString().slice(0, 10);
-  return days < 0 ? `certificate ended on ${date}` : `certificate until ${date} (${count(days, "day")})`;
+function certificatesText({ server, ca }: SiteStatus["certificates"], now: Date): string {
+  if (server === undefined || ca === undefined) return "not to be read";
+  return `server ${untilText(server.notAfter, now)}, CA ${untilText(ca.notAfter, now)}`;
+}
+
+function untilText(end: Date, now: Date): string {
+  const days = Math.floor((end.getTime() - now.getTime()) / 86_400_000);
+  const day = end.toISOString().slice(0, 10);
+  return days < 0 ? `ended on ${day}` : `until ${day} (${count(days, "day")})`;
 }
 
 function engineText({ engine }: SiteStatus): string {
@@ -86,11 +87,9 @@ function engineText({ engine }: SiteStatus): string {
   return `${engine.address} does not answer us`;
 }
 
-function containerText({ container }: SiteStatus, now: Date): string {
+function containerText({ container }: SiteStatus): string {
   const { name, state, since } = container;
-  if (since === undefined) return `"${name}" ${stateWords[state]}`;
-  const seconds = Math.max(0, (now.getTime() - Date.parse(since)) / 1000);
-  return `"${name}" runs since ${date(since)} (${formatDuration(seconds)})`;
+  return since === undefined ? `"${name}" ${stateWords[state]}` : `"${name}" runs since ${date(since)}`;
 }
 
 const stateWords: Record<SiteStatus["container"]["state"], string> = {
@@ -124,18 +123,42 @@ function releaseTable(releases: readonly ReleaseStatus[]): string {
 }
 
 function verdict({ findings, healthy }: SiteStatus, { color, width }: DescribeOptions): string {
+  const paint = (style: "red" | "yellow" | "green", text: string) =>
+    color ? styleText(style, text, { validateStream: false }) : text;
   const told = findings.filter(({ level }) => level !== "ok");
-  if (told.length === 0) return color ? styleText("green", "All is well.", anyStream) : "All is well.";
-  const errors = told.filter(({ level }) => level === "error").length;
-  const head = healthy
-    ? "It serves as it should. To look at:"
-    : errors === 0
-      ? "To look at:"
-      : `${count(errors, "thing is", "things are")} wrong:`;
-  return `${head}\n${findingsTable(told, color, width)}`;
+  if (told.length === 0) return paint("green", "All is well.");
+  const blocks = told.map(({ check, level, text, hint }) => {
+    const label = level === "error" ? paint("red", "Wrong:") : paint("yellow", "Look at:");
+    const lines = printable(hint ?? "", true)
+      .split("\n")
+      .filter((line) => line !== "");
+    return [
+      hangingText(`${label} ${check}: ${printable(text, true)}`, "  ", width),
+      ...lines.map((line) => hintText(line, width)),
+    ].join("\n");
+  });
+  return [...blocks, ...(healthy ? [paint("green", "The registry serves as it should.")] : [])].join("\n\n");
 }
 
-const anyStream = { validateStream: false };
+/** A line that is a command alone stands as it is to be typed, however long it is. */
+function hintText(line: string, width: number | undefined): string {
+  const command = /^\s*`([^`]+)`$/.exec(line)?.[1];
+  return command === undefined ? hangingText(`  ${line}`, "  ", width) : `    ${command}`;
+}
+
+/** What goes on in a further line is indented, as far as its own line is and by `more`. */
+function hangingText(text: string, more: string, width: number | undefined): string {
+  return text
+    .split("\n")
+    .map((line) => {
+      const margin = `${/^ */.exec(line)?.[0] ?? ""}${more}`;
+      return wrapped(line, width === undefined ? undefined : width - margin.length).replaceAll(
+        "\n",
+        `\n${margin}`,
+      );
+    })
+    .join("\n");
+}
 
 /** "2026-11-23 18:26 UTC" */
 function date(at: string): string {

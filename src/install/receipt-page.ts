@@ -19,8 +19,8 @@ export function receiptPage(receipt: Receipt): string {
       ...fact("site", receipt.site),
       ...fact("addresses", settings.addresses.join(", ")),
       ...fact("port", `${settings.port}, ${settings.access === "push" ? "takes pushes" : "read-only"}`),
-      ...fact("begun", dateTime(receipt.begunAt)),
-      ...fact("ended", dateTime(receipt.endedAt)),
+      ...fact("begun", withSeconds(receipt.begunAt)),
+      ...fact("ended", withSeconds(receipt.endedAt)),
       ...receipt.steps.flatMap(({ step, seconds }, at) =>
         fact(at === 0 ? "steps" : "", `${step.padEnd(16)} ${seconds.toFixed(1).padStart(8)} s`),
       ),
@@ -141,6 +141,11 @@ function pieces(text: string, length: number): string[] {
 /** "2026-11-23 18:26 UTC" */
 function dateTime(at: string): string {
   return `${at.slice(0, 10)} ${at.slice(11, 16)} UTC`;
+}
+
+/** "2026-11-23 18:26:05 UTC" */
+function withSeconds(at: string): string {
+  return `${at.slice(0, 10)} ${at.slice(11, 19)} UTC`;
 }
 
 /** In powers of 1024 (IEC 80000-13), as the command line shows sizes. */

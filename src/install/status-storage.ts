@@ -8,7 +8,7 @@ import pLimit from "p-limit";
 import { usersOfEach } from "../archive/users.ts";
 import { alignedBuffers } from "../direct.ts";
 import { errorCode, errorText } from "../errors.ts";
-import { type Digest, digestOf } from "../oci/digest.ts";
+import { type Digest, digestOf, shortDigest } from "../oci/digest.ts";
 import { blobPath, linkContent, tagCurrentLinkPath } from "../oci/storage.ts";
 import type { Step } from "../reporter.ts";
 import type { SiteLayout } from "../site/layout.ts";
@@ -38,7 +38,7 @@ export interface StorageFound {
   /** links, relative to the storage, that are missing or hold something else */
   links: string[];
   /** tags that name something else than recorded; `now` is absent where there is no such tag */
-  tags: { name: string; recorded: Digest; now?: Digest }[];
+  tags: { name: string; recorded: Digest; now?: string }[];
   /** what this user may not look at */
   denied: string[];
 }
@@ -69,7 +69,7 @@ export async function lookAtStorage(
     else {
       const values = [digest, ...also.flatMap((tags) => tags[repository]?.[tag] ?? [])];
       if (values.some((value) => content.text === linkContent(value))) return;
-      const now = content.text === undefined ? {} : { now: content.text as Digest };
+      const now = content.text === undefined ? {} : { now: content.text };
       found.tags.push({ name: `${repository}:${tag}`, recorded: digest, ...now });
     }
   });
@@ -96,7 +96,8 @@ export async function hashStorage(
     for (const blob of remaining) {
       try {
         const got = await hashFile(blob.path, blob.size, [first, second], (bytes) => step.advance(bytes));
-        if (got !== blob.digest) bad.push({ blob, problem: "other bytes", text: `its digest is ${got}` });
+        if (got !== blob.digest)
+          bad.push({ blob, problem: "other bytes", text: `other bytes, of the digest ${shortDigest(got)}` });
       } catch (error) {
         if (isDenied(error)) denied.push(blob.path);
         else bad.push({ blob, problem: "unreadable", text: `it cannot be read: ${errorText(error)}` });

@@ -1,5 +1,5 @@
 /** What was found of a storage, as findings: with the commands that mend it. */
-import { shortDigest } from "../oci/digest.ts";
+import { isDigest, shortDigest } from "../oci/digest.ts";
 import type { ReleaseRecord } from "../site/record.ts";
 import type { Finding } from "./finding.ts";
 import { neededBy } from "./needed-by.ts";
@@ -28,6 +28,9 @@ export function storageFindings(found: StorageFound, current: ReleaseRecord): Fi
   return findings;
 }
 
+/** So many files are named to be taken away; more are found again by the next look. */
+const namedAway = 50;
+
 /** One for each bundle that mends some of it. */
 function damagedFindings(damaged: readonly DamagedBlob[]): Finding[] {
   const groups = Map.groupBy(damaged, ({ bundle }) => bundle.digest);
@@ -35,19 +38,27 @@ function damagedFindings(damaged: readonly DamagedBlob[]): Finding[] {
     const [first] = some;
     if (first === undefined) return [];
     const head = some.length === 1 ? "a blob is damaged" : `${some.length} blobs are damaged`;
-    const lines = some.map(({ digest, text, neededBy: users }) => `${digest}${neededBy(users)}: ${text}`);
-    // Those of another size, or that are missing, an install replaces by itself.
-    const away = some.filter(({ problem }) => problem === "other bytes" || problem === "unreadable");
+    const lines = some.map(
+      ({ digest, text, neededBy: users }) => `${shortDigest(digest)}${neededBy(users)}: ${text}`,
+    );
     const { name, release, digest } = first.bundle;
     const hint = [
-      `To mend it, with the bundle of ${name}, release ${release} (digest ${shortDigest(digest)}…):`,
-      ...cut(away.map(({ path }) => `\`rm ${quoted(path)}\``)),
-      "`drydock install BUNDLE`",
+      `To mend it, with the bundle of ${name}, release ${release} (digest ${shortDigest(digest)}):`,
+      ...takeAway(some),
+      "  `drydock install BUNDLE`",
     ];
     return [
       { check: storage, level: "error", text: [head, ...cut(lines)].join("\n"), hint: hint.join("\n") },
     ];
   });
+}
+
+/** An install replaces by itself what is missing or has another size, and takes the rest for whole. */
+function takeAway(damaged: readonly DamagedBlob[]): string[] {
+  const away = damaged.filter(({ problem }) => problem === "other bytes" || problem === "unreadable");
+  const lines = away.slice(0, namedAway).map(({ path }) => `  \`rm ${quoted(path)}\``);
+  if (away.length > namedAway) lines.push(`  (${away.length - namedAway} more: look again afterwards)`);
+  return lines;
 }
 
 function linkFindings({ links }: StorageFound, current: ReleaseRecord): Finding[] {
@@ -67,8 +78,8 @@ function tagFindings({ tags }: StorageFound, current: ReleaseRecord): Finding[] 
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .map(({ name, recorded, now }) =>
       now === undefined
-        ? `${name} is missing; it should name ${recorded}`
-        : `${name} names ${now}; it should name ${recorded}`,
+        ? `${name} is missing; it should name ${shortDigest(recorded)}`
+        : `${name} names ${isDigest(now) ? shortDigest(now) : "no digest"}; it should name ${shortDigest(recorded)}`,
     );
   return [
     {

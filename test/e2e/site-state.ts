@@ -21,6 +21,12 @@ export async function treeOf(folder: string, options: { folders?: boolean } = {}
   return Object.fromEntries(Object.entries(found).sort());
 }
 
+/** Without the receipts and the folders of the releases: each install writes there when it was last proven. */
+export function withoutReceipts(tree: Tree): Tree {
+  const isReceipt = (path: string) => /^releases\/[0-9a-f]{64}(?:\/receipt\.(?:json|txt))?$/.test(path);
+  return Object.fromEntries(Object.entries(tree).filter(([path]) => !isReceipt(path)));
+}
+
 /** Which container serves, since when. */
 export async function containerOf(site: Site): Promise<string> {
   const format = "{{.Id}} {{.State.StartedAt}} {{.State.Running}}";

@@ -9,7 +9,7 @@ import { issueServer } from "../../src/certificates/server.ts";
 import type { Finding } from "../../src/install/finding.ts";
 import type { Receipt } from "../../src/install/receipt.ts";
 import type { SiteStatus } from "../../src/install/status.ts";
-import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { type Digest, digestOf, shortDigest } from "../../src/oci/digest.ts";
 import { blobPath, tagCurrentLinkPath } from "../../src/oci/storage.ts";
 import { hostPlatform } from "../lab/host-files.ts";
 import { type Site, startSite } from "../lab/site.ts";
@@ -191,7 +191,10 @@ describe("status", { timeout: 600_000 }, () => {
     await isWell();
     const { code, told, errors } = await status("--deep");
     assert.equal(code, 4);
-    assert.match(errors, new RegExp(`${layer.digest}, needed by team/debian-root:12: its digest is sha256:`));
+    assert.match(
+      errors,
+      new RegExp(`${shortDigest(layer.digest)}, needed by team/debian-root:12: other bytes, of the digest `),
+    );
     const [damaged, ...others] = told.storage.damaged;
     assert.deepEqual(others, []);
     assert.deepEqual([damaged?.problem, damaged?.neededBy], ["other bytes", ["team/debian-root:12"]]);
@@ -210,7 +213,10 @@ describe("status", { timeout: 600_000 }, () => {
     await rm(layer.path);
     const gone = await status();
     assert.equal(gone.code, 4);
-    assert.match(gone.errors, new RegExp(`${layer.digest}, needed by team/debian-root:12: it is missing`));
+    assert.match(
+      gone.errors,
+      new RegExp(`${shortDigest(layer.digest)}, needed by team/debian-root:12: it is missing`),
+    );
     await writeFile(layer.path, layer.bytes.subarray(0, 1000));
     const short = await status();
     assert.equal(short.code, 4);
@@ -228,7 +234,9 @@ describe("status", { timeout: 600_000 }, () => {
     assert.equal(moved.code, 4);
     assert.match(
       moved.errors,
-      new RegExp(`library/busybox:1.36 names ${digestOf("something else")}; .*${before}`),
+      new RegExp(
+        `library/busybox:1.36 names ${shortDigest(digestOf("something else"))}; .*${before.slice(7, 19)}`,
+      ),
     );
     await rm(path);
     assert.match((await status()).errors, /library\/busybox:1\.36 is missing/);

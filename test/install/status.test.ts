@@ -1,0 +1,332 @@
+/** What `status` finds, at a site made as an install leaves it, on a host of its own with a real engine and registry. */
+import assert from "node:assert/strict";
+import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeEach, test } from "node:test";
+import type { BundleIndex } from "../../src/archive/bundle-index.ts";
+import { totalsOf } from "../../src/archive/contents.ts";
+import { removeContainer, stopContainer } from "../../src/engine/container.ts";
+import { connectEngine } from "../../src/engine/engine.ts";
+import { serveRelease } from "../../src/install/serve.ts";
+import { type SiteStatus, siteStatus, whatIsWrong } from "../../src/install/status.ts";
+import { takeLock } from "../../src/lock.ts";
+import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { blobPath, layerLinkPath, tagCurrentLinkPath, tagIndexLinkPath } from "../../src/oci/storage.ts";
+import { writeJournal } from "../../src/site/journal.ts";
+import { type ReleaseRecord, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { makeImage, makeIndex, type TestImage } from "../lab/images.ts";
+import { makeRegistryImage } from "../lab/registry-image.ts";
+import { goInside, hostAddress } from "./inside.ts";
+import { load, makeCertificates, makeSite, registryName, storeImage } from "./site-parts.ts";
+
+const folder = await goInside(import.meta.url);
+const engine = connectEngine();
+const addresses = [registryName, hostAddress, "127.0.0.1"];
+const layout = await makeSite(join(folder, "site"), addresses);
+const registryImage = await makeRegistryImage();
+const images = {
+  app: makeImage({ files: { a: "app" } }),
+  both: makeIndex([makeImage({ files: { a: "one" } }), makeImage({ platform: "linux/arm64" })]),
+  older: makeImage({ files: { a: "older" } }),
+};
+const day = 86_400_000;
+const older = await installRelease(1, { "team/older": images.older });
+const current = await installRelease(2, { "team/app": images.app, "team/both": images.both });
+await serveRelease(engine, layout, current);
+
+beforeEach(async () => {
+  assert.deepEqual(await wrong(), [undefined, ""]);
+});
+
+/** Content, records and the registry's image of a release whose images all have the tag 1. */
+async function installRelease(release: number, of: Record<string, TestImage>): Promise<ReleaseRecord> {
+  const bundleDigest = digestOf(`bundle ${release}`);
+  const at = layout.release(bundleDigest);
+  const repositories: BundleIndex["repositories"] = {};
+  const sizes = new Map<Digest, number>();
+  for (const [name, image] of Object.entries(of)) {
+    await storeImage(layout, name, "1", image);
+    await writeLink(tagIndexLinkPath(name, "1", image.digest), image.digest);
+    const all = [image, ...(image.children ?? [])];
+    const blobs = all.flatMap((one) => one.blobs);
+    for (const one of all) sizes.set(one.digest, one.manifest.length);
+    for (const { digest, bytes } of blobs) sizes.set(digest, bytes.length);
+    const layers = [...new Set(blobs.map(({ digest }) => digest))];
+    repositories[name] = { tags: { "1": image.digest }, revisions: all.map(({ digest }) => digest), layers };
+  }
+  const own = [{ digest: registryImage.digest, bytes: registryImage.manifest }, ...registryImage.blobs];
+  await mkdir(at.registryBlobs, { recursive: true });
+  for (const { digest, bytes } of own) await writeFile(at.registryBlob(digest), bytes);
+  const parts = {
+    repositories,
+    seeds: [],
+    blobs: [
+      ...[...sizes].map(([digest, size]) => ({ digest, size, role: "image" as const })),
+      ...own.map(({ digest, bytes }) => ({ digest, size: bytes.length, role: "registry" as const })),
+    ],
+  };
+  const settings = { addresses, port: 443, access: "read-only" as const };
+  const index: BundleIndex = {
+    ...{ formatVersion: 1, name: "plant-7", release, created: "2026-01-02T03:04:05Z", addresses },
+    registry: { reference: "docker.io/library/registry:2", images: {}, port: 443, access: "read-only" },
+    ...{
+      certificates: { from: "site" },
+      files: [],
+      images: [],
+      leftOut: [],
+      totals: totalsOf(parts),
+      ...parts,
+    },
+  };
+  // What a schema asks of a bundle's index, `status` asks, too.
+  const request = { ca: { CN: "Test CA" }, server: { CN: "registry" } };
+  const complete = { ...index, certificates: { from: "site", request } };
+  complete.registry = { ...index.registry, images: { "linux/amd64": registryImage.digest } };
+  await writeFile(at.bundleIndex, JSON.stringify(complete));
+  const record: ReleaseRecord = {
+    ...{ bundleDigest, name: "plant-7", release, sequence: release, installedAt: new Date().toISOString() },
+    tagsBefore: {},
+    tagsAfter: Object.fromEntries(Object.entries(repositories).map(([name, { tags }]) => [name, tags])),
+    ...{ placed: { blobs: 1, bytes: 1 }, settings, chosen: {}, registryImage: registryImage.digest },
+  };
+  await writeRelease(layout, record);
+  await setCurrent(layout, bundleDigest);
+  return record;
+}
+
+async function writeLink(path: string, digest: Digest): Promise<void> {
+  const full = join(layout.storage, path);
+  await mkdir(join(full, ".."), { recursive: true });
+  await writeFile(full, digest);
+}
+
+function look(options: { deep?: boolean; now?: Date } = {}): Promise<SiteStatus> {
+  return siteStatus({ site: layout.root, ...options });
+}
+
+/** The kind of failure, and "level check: text | hint" of what is not well, each on a line. */
+async function wrong(options: Parameters<typeof look>[0] = {}): Promise<[string | undefined, string]> {
+  const { findings, healthy } = await look(options);
+  const kind = whatIsWrong(findings);
+  assert.equal(healthy, kind === undefined);
+  const told = findings.filter(({ level }) => level !== "ok");
+  return [kind, told.map((one) => `${one.level} ${one.check}: ${one.text} | ${one.hint}`).join("\n")];
+}
+
+/** Other content, or none, for the time of `work`. */
+async function withFile(path: string, content: Buffer | string | undefined, work: () => Promise<void>) {
+  const before = await readFile(path);
+  const { mode } = await stat(path);
+  if (content === undefined) await rm(path);
+  else await writeFile(path, content);
+  await work().finally(async () => {
+    await writeFile(path, before);
+    await chmod(path, mode);
+  });
+}
+
+const stored = (path: string) => join(layout.storage, path);
+
+test("two releases: what both have is counted once, and the later one is current", async () => {
+  const { release, releases, images: tags, storage } = await look({ deep: true });
+  assert.deepEqual([release.release, releases.map((one) => one.current), tags], [2, [false, true], 3]);
+  const sizes = storage.blobs;
+  // Each release has its own copy of the registry's image.
+  assert.ok(sizes > 2 * registryImage.blobs.length && storage.bytes > 0 && storage.checked === "digests");
+});
+
+test("a clock before the last install, and one before the certificates begin", async () => {
+  const [kind, text] = await wrong({ now: new Date(Date.now() - 600_000) });
+  assert.equal(kind, "host");
+  assert.match(
+    text,
+    /^error clock: this host's clock says .*, and the last install was on .* \| Set the clock/m,
+  );
+  const [, before] = await wrong({ now: new Date(Date.now() - day) });
+  assert.match(before, /^error clock: the server certificate is not valid before .* \| Set the clock/m);
+  assert.deepEqual(await wrong({ now: new Date(Date.now() - 60_000) }), [undefined, ""]);
+});
+
+test("certificates that end in 60 days, that ended, and that end later", async () => {
+  const { server } = (await look()).certificates;
+  assert.ok(server);
+  const end = server.notAfter.getTime();
+  assert.equal((await wrong({ now: new Date(end - 61 * day) }))[0], undefined);
+  const [soon, text] = await wrong({ now: new Date(end - 59.5 * day) });
+  assert.equal(soon, "certificate");
+  assert.match(text, /^warning expiry: the server certificate ends on .*, in 59 days \| .*--new-certs/);
+  const [ended, late] = await wrong({ now: new Date(end + day) });
+  assert.equal(ended, "certificate");
+  assert.match(late, /^error expiry: the server certificate ended on/);
+});
+
+test("a certificate of another CA, a key that is another's, a name that is missing", async () => {
+  const other = await makeSite(join(folder, "other"), [registryName]);
+  await withFile(layout.caCertificate, await readFile(other.caCertificate), async () => {
+    const [kind, text] = await wrong();
+    assert.equal(kind, "host");
+    assert.match(text, /^error certificates: .*not issued by this CA.* \| .*--new-certs/m);
+    assert.match(text, /^error registry: it does not answer over TLS on port 443: /m);
+  });
+  await withFile(layout.serverKey, await readFile(other.serverKey), async () => {
+    assert.match((await wrong())[1], /^error certificates: the server's key does not belong/m);
+  });
+  const settings = { ...current.settings, addresses: [registryName, "198.18.21.99"] };
+  await writeRelease(layout, { ...current, settings });
+  const [kind, text] = await wrong();
+  await writeRelease(layout, current);
+  assert.equal(kind, "host");
+  assert.match(text, /does not name 198\.18\.21\.99 \| It names .*--new-certs/);
+  assert.match(text, /error registry: it does not answer over TLS on port 443 as 198\.18\.21\.99: /);
+});
+
+test("an engine that is down: the rest is looked at, and the registry's answer counts", async () => {
+  const before = process.env.DOCKER_HOST;
+  process.env.DOCKER_HOST = `unix://${join(folder, "no.sock")}`;
+  try {
+    const status = await look();
+    assert.equal(whatIsWrong(status.findings), "host");
+    assert.deepEqual([status.engine.answers, status.container.state], [false, "unknown"]);
+    const levels = Object.fromEntries(status.findings.map(({ check, level }) => [check, level]));
+    assert.deepEqual(levels, { engine: "error", registry: "ok", certificates: "ok", storage: "ok" });
+  } finally {
+    process.env.DOCKER_HOST = before;
+  }
+});
+
+test("a container of the name that isn't drydock's", async () => {
+  await removeContainer(engine, "registry");
+  const id = await load(makeImage({ cmd: ["/x"] }), "theirs:1");
+  await engine.docker.createContainer({ name: "registry", Image: id });
+  const status = await look();
+  assert.equal(status.container.state, "not ours");
+  assert.equal(whatIsWrong(status.findings), "host");
+  assert.match((await wrong())[1], /^error container: there is a container "registry".* it isn't drydock's/m);
+  await removeContainer(engine, "registry");
+  await serveRelease(engine, layout, current);
+});
+
+test("a container with other settings, and a new certificate that it doesn't show yet", async () => {
+  await writeRelease(layout, { ...current, settings: { ...current.settings, access: "push" } });
+  assert.match((await wrong())[1], /^error container: .* is not as the release has it: other settings/m);
+  await writeRelease(layout, current);
+  const before = await Promise.all(
+    [layout.caCertificate, layout.serverCertificate, layout.serverKey].map((path) => readFile(path)),
+  );
+  await makeCertificates(layout, addresses);
+  assert.match((await wrong())[1], /^error container: .*: another certificate/m);
+  const [ca, server, key] = before;
+  assert.ok(ca && server && key);
+  await writeFile(layout.caCertificate, ca);
+  await writeFile(layout.serverCertificate, server);
+  await writeFile(layout.serverKey, key);
+});
+
+test("a layer of an index's image, of the registry's own image, and of an older release", async () => {
+  const [child] = images.both.children ?? [];
+  const layer = child?.blobs.at(-1)?.digest;
+  assert.ok(layer);
+  await withFile(stored(blobPath(layer)), undefined, async () => {
+    const [kind, text] = await wrong();
+    assert.equal(kind, "integrity");
+    assert.match(
+      text,
+      /needed by team\/both:1: it is missing \| .*plant-7, release 2 .*\n {2}`drydock install BUNDLE`/,
+    );
+  });
+  const [old] = images.older.blobs;
+  assert.ok(old);
+  const flipped = Buffer.from(old.bytes);
+  flipped[3] = (flipped[3] ?? 0) ^ 1;
+  await withFile(stored(blobPath(old.digest)), flipped, async () => {
+    assert.deepEqual(await wrong(), [undefined, ""]);
+    const [kind, text] = await wrong({ deep: true });
+    assert.equal(kind, "integrity");
+    assert.match(text, /needed by team\/older:1: other bytes.* \| .*plant-7, release 1 /);
+    assert.match(text, new RegExp(`\`rm ${stored(blobPath(old.digest))}\``));
+  });
+  const own = layout.release(older.bundleDigest).registryBlob(registryImage.digest);
+  await withFile(own, undefined, async () => {
+    assert.match((await wrong())[1], /needed by the registry's own image: it is missing \| .*release 1/);
+  });
+});
+
+test("an image manifest that is damaged itself is named with its tag", async () => {
+  const bytes = Buffer.from(images.app.manifest.toString().replace("schemaVersion", "schemaversion"));
+  await withFile(stored(blobPath(images.app.digest)), bytes, async () => {
+    const { storage } = await look({ deep: true });
+    const found = storage.damaged.map(({ digest, neededBy, problem }) => [digest, neededBy, problem]);
+    assert.deepEqual(found, [[images.app.digest, ["team/app:1"], "other bytes"]]);
+  });
+});
+
+test("a link that is missing; a tag that names something else, in a registry that takes pushes, too", async () => {
+  const layer = images.app.blobs.at(-1)?.digest;
+  assert.ok(layer);
+  await withFile(stored(layerLinkPath("team/app", layer)), undefined, async () => {
+    const [kind, text] = await wrong();
+    assert.equal(kind, "integrity");
+    assert.match(
+      text,
+      /error storage: a link is missing or changed\n.*team\/app\/_layers.* \| `drydock install/,
+    );
+  });
+  await withFile(stored(tagCurrentLinkPath("team/app", "1")), images.older.digest, async () => {
+    assert.equal((await wrong())[0], "integrity");
+    const settings = { ...current.settings, access: "push" as const };
+    await writeRelease(layout, { ...current, settings });
+    const { findings } = await look();
+    await writeRelease(layout, current);
+    const tag = findings.find(({ check, level }) => check === "storage" && level !== "ok");
+    assert.equal(tag?.level, "warning");
+    assert.match(tag?.hint ?? "", /A client may have pushed it/);
+  });
+});
+
+test("an action that was interrupted, and one that is under way: tags may be either's", async () => {
+  const tags = { "team/app": { "1": images.older.digest } };
+  await writeJournal(layout, {
+    ...{ action: "install", bundleDigest: digestOf("bundle 3"), name: "plant-7", release: 3 },
+    ...{ begunAt: "2026-11-20T10:00:00Z", tagsBefore: current.tagsAfter, tagsAfter: tags },
+  });
+  try {
+    await withFile(stored(tagCurrentLinkPath("team/app", "1")), images.older.digest, async () => {
+      const [kind, text] = await wrong();
+      assert.equal(kind, "host");
+      assert.match(
+        text,
+        /^error action: the install of plant-7, release 3, .* was interrupted \| .*`drydock rollback`/,
+      );
+      assert.doesNotMatch(text, /storage/);
+      const lock = await takeLock("site", layout.root);
+      const { findings } = await look();
+      await lock.release();
+      assert.equal(whatIsWrong(findings), undefined);
+      const action = findings.find(({ check }) => check === "action");
+      assert.match(action?.text ?? "", new RegExp(`is under way \\(process ${process.pid}\\)$`));
+    });
+  } finally {
+    await rm(layout.journal);
+  }
+});
+
+test("an index of a release that is gone", async () => {
+  await withFile(layout.release(older.bundleDigest).bundleIndex, undefined, async () => {
+    const [kind, text] = await wrong();
+    assert.equal(kind, "integrity");
+    assert.match(text, /^error storage: read ".*bundle\.json".* \| `drydock install BUNDLE`, .*release 1/);
+  });
+});
+
+test("nothing installed, and a first install that was interrupted", async () => {
+  const site = join(folder, "empty");
+  await assert.rejects(siteStatus({ site }), { kind: "input", message: /nothing is installed there$/ });
+});
+
+test("a registry that is stopped doesn't count as one that answers wrongly, too", async () => {
+  await stopContainer(engine, "registry");
+  const [kind, text] = await wrong();
+  assert.equal(kind, "host");
+  assert.equal(text.split("\n").length, 1, text);
+  await serveRelease(engine, layout, current);
+});
