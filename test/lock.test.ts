@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { DrydockError } from "../src/errors.ts";
-import { takeLock } from "../src/lock.ts";
+import { lockHolder, takeLock } from "../src/lock.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-lock-"));
 after(() => rm(folder, { recursive: true, force: true }));
@@ -70,4 +70,18 @@ test("one who is patient gets it when the other one is done", async () => {
 test("two sites are independent", async () => {
   const locks = await Promise.all([takeLock("site", join(folder, "a")), takeLock("site", join(folder, "b"))]);
   await Promise.all(locks.map((lock) => lock.release()));
+});
+
+test("who has a lock can be seen without taking it", async () => {
+  const root = join(folder, "seen");
+  assert.equal(await lockHolder("site", root), undefined);
+  const child = await otherProcess(root);
+  try {
+    assert.equal(await lockHolder("site", root), child.pid);
+    assert.equal(await lockHolder("output", root), undefined);
+  } finally {
+    child.kill("SIGKILL");
+    await once(child, "exit");
+  }
+  assert.equal(await lockHolder("site", root), undefined);
 });
