@@ -71,8 +71,7 @@ async function checkDeletable({ root }: SiteLayout, claimed: boolean): Promise<v
       hint: "Nothing was removed. Name the site's directory with --site, or remove this one by hand.",
     });
   if ((await realpath(root).catch(() => root)) === "/") throw refuse("that is the whole file system");
-  if (!claimed && (await namesIn(root)).length > 0)
-    throw refuse("it is not drydock's: no drydock.json is in it");
+  if (!claimed && (await holdsSomething(root))) throw refuse("it is not drydock's: no drydock.json is in it");
 }
 
 async function removeFromEngine(layout: SiteLayout, result: UninstallResult): Promise<void> {
@@ -155,6 +154,15 @@ async function attempt(result: UninstallResult, what: string, work: () => Promis
 
 async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
+}
+
+/** Anything but empty folders, which may be mount points that were emptied. */
+async function holdsSomething(root: string): Promise<boolean> {
+  for (const name of await namesIn(root)) {
+    const path = join(root, name);
+    if (!(await lstat(path)).isDirectory() || (await namesIn(path)).length > 0) return true;
+  }
+  return false;
 }
 
 /** None if there is no such folder. */

@@ -177,7 +177,7 @@ test("mount points, the site itself or a folder in it, are emptied and stay; wha
     assert.deepEqual(await readdir(layout.root), ["storage"]);
     assert.deepEqual(await readdir(layout.storage), []);
     assert.equal(await readFile(join(outside, "mine"), "utf8"), "mine");
-    assert.deepEqual((await remove(layout, false)).left, []);
+    assert.deepEqual((await remove(layout, true)).removed, []);
   } finally {
     await run("umount", [layout.storage]);
     await run("umount", [layout.root]);
