@@ -66,13 +66,14 @@ export function describePlan(plan: InstallPlan, clients?: readonly ClientResult[
     ["site", site],
     ["release", release],
     ["served now", from === undefined ? "nothing" : `${from.name}, release ${from.release}`],
-    ["blobs", `${amount(blobs.total)}: ${amount(blobs.there)} are there, ${amount(blobs.place)} to place`],
+    ["blobs", `${amount(blobs.total)}, of which ${amount(blobs.place)} to be placed`],
     ["tags", `${count(tags.total, "tag")}, of which ${tags.moves.length} would move`],
     ...tags.moves.slice(0, tagsShown).map((move) => ["", moveText(move)]),
     ...(tags.moves.length > tagsShown ? [["", `and ${tags.moves.length - tagsShown} more`]] : []),
     ["certificates", certificateWords[certificates]],
     ["container", container ?? "not known: the engine doesn't say"],
-    ["address", `${url(addresses, port)}, ${access}; certificate for ${addresses.join(", ")}`],
+    ["address", `${url(addresses, port)}, ${access}`],
+    ["names", addresses.join(", ")],
     ...(clients === undefined ? [] : [["clients", clientsText(clients)]]),
   ];
   return printable(`${columns(rows)}\n\nNothing was written.`, true);

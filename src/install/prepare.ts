@@ -85,32 +85,33 @@ export async function prepare(
     now,
   });
   const { action } = certificates;
-  const findings = await runStep(
-    reporter,
-    "preflight",
-    async () =>
-      await preflight({
-        ...{ index, digest, layout, engine, settings, typed, now },
-        needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
-        certificates: {
-          makes: action === "make" || action === "renew",
-          findings: certificateFindings(certificates),
-        },
-        downgrade: checkDowngrade(index, served, options.allowDowngrade === true),
-        checkClients:
-          options.checkClients && (() => options.checkClients?.(addresses) ?? Promise.resolve([])),
-      }),
-    summary,
+  const { checkClients } = options;
+  const findings = await asStep(reporter, async () =>
+    preflight({
+      ...{ index, digest, layout, engine, settings, typed, now },
+      needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
+      certificates: {
+        makes: action === "make" || action === "renew",
+        findings: certificateFindings(certificates),
+      },
+      downgrade: checkDowngrade(index, served, options.allowDowngrade === true),
+      checkClients: checkClients && (() => checkClients(addresses)),
+    }),
   );
   return { served, settings, chosen, engine, placement, certificates, findings };
 }
 
-function summary(findings: Finding[]): string {
-  const number = (level: Finding["level"]) => findings.filter((one) => one.level === level).length;
-  const [warnings, errors] = [number("warning"), number("error")];
-  const parts = [
-    ...(errors === 0 ? [] : [`${errors} in the way`]),
-    ...(warnings === 0 ? [] : [`${warnings} to look at`]),
-  ];
-  return parts.length === 0 ? "nothing stands in the way" : parts.join(", ");
+/** The step has failed if there are errors, though they are not thrown here. */
+async function asStep(reporter: Reporter, work: () => Promise<Finding[]>): Promise<Finding[]> {
+  const step = reporter.step("preflight");
+  try {
+    const findings = await work();
+    const number = (level: Finding["level"]) => findings.filter((one) => one.level === level).length;
+    if (number("error") > 0) step.failed();
+    else step.done(number("warning") > 0 ? `${number("warning")} to look at` : "nothing stands in the way");
+    return findings;
+  } catch (error) {
+    step.failed();
+    throw error;
+  }
 }

@@ -77,10 +77,10 @@ describe("a site with another address than the bundle's", () => {
       /^ +warning +clients +refuses: login as "root" with the key was refused\n +Put the public key/m,
       /^release +plant-11, release 1$/m,
       /^served now +nothing$/m,
-      /^blobs +\d+ blobs \(.*\): 0 blobs \(0 B\) are there, \d+ blobs \(.*\) to place$/m,
+      /^blobs +(\d+ blobs \(.* [KM]iB\)), of which \1 to be placed$/m,
       /^tags +1 tag, of which 1 would move\n +library\/busybox:1\.36: new, would name [0-9a-f]{12}$/m,
       /^container +made$/m,
-      /^address +https:\/\/198\.18\.18\.10:8443, read-only; certificate for 198\.18\.18\.10, 127\.0\.0\.1$/m,
+      /^address +https:\/\/198\.18\.18\.10:8443, read-only\nnames +198\.18\.18\.10, 127\.0\.0\.1$/m,
       /^clients +2 ready for the CA, 1 not$/m,
       /^Nothing was written\.$/m,
     ])
