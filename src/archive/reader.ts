@@ -3,8 +3,8 @@
  * offset, from a file or a pipe. Nothing is handed out that was not checked; an archive that deviates in
  * a single header, size, padding byte or digest is refused with what deviates.
  */
-import { alignedBuffers } from "../direct.ts";
 import { DrydockError } from "../errors.ts";
+import { giveBack, takeBuffer } from "../lent-buffers.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BundleBlob } from "./bundle-index.ts";
 import { type Damage, DamagedBlob, type FoundDamage } from "./damage.ts";
@@ -167,8 +167,7 @@ async function forEachBlob(
     if (!deviation || !(error instanceof Deviation)) throw error;
     deviation(error);
   };
-  const work = async () => {
-    const reading: Reading = { buffers: alignedBuffers(2, chunkSize), failure: () => failures[0] };
+  const work = async (reading: Reading) => {
     for (const [number, slot] of remaining) {
       const blob = index.blobs[number];
       if (!blob) throw new Error("a slot without a blob");
@@ -185,11 +184,13 @@ async function forEachBlob(
       if (failures.length > 0) return;
     }
   };
-  const workers = Array.from({ length: source.sequential ? 1 : concurrency }, () =>
-    work().catch((error: unknown) => {
+  const workers = Array.from({ length: source.sequential ? 1 : concurrency }, async () => {
+    const buffers = [takeBuffer(), takeBuffer()];
+    await work({ buffers, failure: () => failures[0] }).catch((error: unknown) => {
       failures.push(error);
-    }),
-  );
+    });
+    for (const buffer of buffers) giveBack(buffer);
+  });
   await Promise.all(workers);
   if (failures.length > 0) throw failures[0];
   await checkEnd(archive).catch(unlessNoted);

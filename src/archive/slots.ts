@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { DrydockError } from "../errors.ts";
+import { lentSize } from "../lent-buffers.ts";
 import { usersOf } from "./contents.ts";
 import { type ByteRange, DamagedBlob, type FoundDamage } from "./damage.ts";
 import { deviates, placeOf, truncated } from "./deviation.ts";
@@ -13,7 +14,7 @@ import { type ByteSource, isMediumError } from "./source.ts";
 import type { Top } from "./top.ts";
 
 /** Of reads within a blob; two such buffers for each blob that is read at the same time. */
-export const chunkSize = 1024 * 1024;
+export const chunkSize = lentSize;
 
 export interface Archive extends Pick<Top, "index" | "mtime"> {
   source: ByteSource;
