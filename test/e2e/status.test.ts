@@ -179,7 +179,7 @@ describe("status", { timeout: 600_000 }, () => {
       '"$1" -e "$2" & pid=$!; sleep 1; "$1" "$3" status; kill $pid; wait',
       ...["sh", process.execPath, listener, join(import.meta.dirname, "../../bin/drydock.js")],
     ]);
-    assert.match(stdout, /port +443 is taken by \S+ \(process \d+\)/);
+    assert.match(stdout, /port: 443 is taken by \S+ \(process \d+\)/);
     await install();
     await isWell();
   });
