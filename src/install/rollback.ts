@@ -23,6 +23,7 @@ import { removeContainers } from "./containers.ts";
 import { findRelease, listed, releaseBefore, tagsAtEnd, type Way, wayTo } from "./history.ts";
 import { checkContainer, checkPort } from "./preflight-host.ts";
 import { type Proof, prove } from "./prove.ts";
+import { refreshLastProof } from "./receipt.ts";
 import { type CertificateReturn, planReturn, returnCertificates } from "./rollback-certificates.ts";
 import { serveRelease } from "./serve.ts";
 import { checkStored } from "./stored.ts";
@@ -150,6 +151,7 @@ async function goTo(target: ReleaseRecord, plan: Plan, reporter: Reporter): Prom
   const ca = await readFile(layout.caCertificate);
   const proof = await prove({ ca, addresses, port, repositories }, reporter);
   await remember(target, plan);
+  await refreshLastProof(layout, target.bundleDigest, proof);
   return {
     site: layout.root,
     from: fromOf(plan),
