@@ -3,12 +3,15 @@
  * must end with 4, name what is damaged, and leave the site as it was, the old registry still serving.
  */
 import assert from "node:assert/strict";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { copyFile, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Header } from "tar";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
+import type { Damage } from "../../src/archive/damage.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { badBlock, makeBadDisk } from "../lab/bad-sectors.ts";
 import { hostPlatform } from "../lab/host-files.ts";
 import type { RunResult } from "../lab/process.ts";
 import { makeBusyboxImage } from "../lab/real-images.ts";
@@ -62,7 +65,9 @@ describe("a damaged bundle", { timeout: 900_000 }, () => {
     asBefore = await state();
 
     const seed = await makeSeed(join(folder.path, "seed.tar.zst"));
-    second = await makeRelease(2, "hello from the other release", [{ file: seed.file, keep: "packed" }]);
+    second = await makeRelease(2, "hello from the other release", {
+      seeds: [{ file: seed.file, keep: "packed" }],
+    });
     const inspected = await drydock(["inspect", second.file, "--json"]);
     index = JSON.parse(inspected.stdout).bundle;
     bytes = await readFile(second.file);
@@ -72,17 +77,26 @@ describe("a damaged bundle", { timeout: 900_000 }, () => {
   after(() => parts.disposeAsync());
 
   /** Its image team/app:1 and its file say something else in each release; both texts are equally long. */
-  async function makeRelease(release: number, says: string, seeds: object[] = []): Promise<BuiltBundle> {
+  async function makeRelease(
+    release: number,
+    says: string,
+    options: { seeds?: object[]; flags?: string[]; notes?: string | Buffer } = {},
+  ): Promise<BuiltBundle> {
+    const { seeds = [], flags = [], notes = says } = options;
     const { host } = connected.upstream;
     await pushNamed(host, "team/app:1", await makeBusyboxImage({ says }));
-    await writeFile(join(connected.folder, "notes.txt"), says);
-    return connected.bundle(`release-${release}`, {
-      ...{ name: "plant-8", release, addresses: [site.registryName, ...site.addresses] },
-      ...(hostPlatform === "linux/amd64" ? {} : { platforms: [hostPlatform] }),
-      registry: { image: `${host}/library/registry:2` },
-      images: [`${host}/library/busybox:1.36`, `${host}/team/app:1`],
-      ...{ seeds, files: ["notes.txt"] },
-    });
+    await writeFile(join(connected.folder, "notes.txt"), notes);
+    return connected.bundle(
+      `release-${release}`,
+      {
+        ...{ name: "plant-8", release, addresses: [site.registryName, ...site.addresses] },
+        ...(hostPlatform === "linux/amd64" ? {} : { platforms: [hostPlatform] }),
+        registry: { image: `${host}/library/registry:2` },
+        images: [`${host}/library/busybox:1.36`, `${host}/team/app:1`],
+        ...{ seeds, files: ["notes.txt"] },
+      },
+      { flags },
+    );
   }
 
   const installArgs = (file: string, bundle = second) => [
@@ -263,6 +277,101 @@ describe("a damaged bundle", { timeout: 900_000 }, () => {
     const notes = await readFile(join(site.siteDir, "files/notes.txt"), "utf8");
     assert.equal(notes, "hello from the other release");
   });
+
+  it("is placed as far as it is good, from a stick with bad sectors, and completed from a good copy", async () => {
+    const third = await makeRelease(3, "hello from the third release", { notes: randomBytes(100_000) });
+    const archive = await readFile(third.file);
+    const slots = entriesOf(archive);
+    const { layer, notes } = await changedBlobs(third);
+    const [bad, flip] = [notes, layer].map((digest) => {
+      const found = slots.find(({ name }) => name.endsWith(digest.slice("sha256:".length)));
+      assert.ok(found);
+      return middle(found);
+    }) as [number, number];
+    const copy = join(connected.folder, "stick.tar");
+    archive.writeUInt8(archive.readUInt8(flip) ^ 1, flip);
+    await writeFile(copy, archive);
+    const stick = await makeBadDisk(join(site.folder, "stick"), { [copy]: [{ from: bad, to: bad }] }, site);
+    parts.defer(stick.stop);
+    const before = await state();
+
+    const file = join(stick.path, "stick.tar");
+    const verified = await drydock(["verify", file, "--json"], { on: site });
+    assert.equal(verified.code, 4, verified.stderr);
+    const damage: Damage[] = JSON.parse(verified.stdout).error.data.damage;
+    const of = (digest: string) => damage.find((one) => one.digest === digest);
+    assert.equal(damage.length, 2);
+    assert.equal(of(notes)?.reason, "unreadable");
+    assert.deepEqual(of(notes)?.users, ["file notes.txt"]);
+    const sector = bad - (bad % badBlock);
+    assert.deepEqual(of(notes)?.lost, { from: sector, to: sector + badBlock - 1 });
+    assert.equal(of(layer)?.reason, "other bytes");
+    assert.deepEqual(of(layer)?.users, ["team/app:1"]);
+
+    const result = await drydock(installArgs(file, third), { on: site });
+    assert.equal(result.code, 4, result.stderr);
+    for (const text of [layer, notes, "needed by team/app:1", "needed by file notes.txt", "same command"])
+      assert.ok(result.stderr.includes(text), result.stderr);
+    const { tree, ...served } = await state();
+    assert.deepEqual(served, { container: before.container, pulled: before.pulled });
+    const placed = Object.keys(tree).filter((path) => !(path in before.tree));
+    const isPlaced = (digest: string) => placed.some((path) => path.includes(digest.slice(7)));
+    assert.ok(placed.some((path) => path.startsWith("storage/")));
+    assert.ok(!isPlaced(layer) && !isPlaced(notes));
+
+    const completed = await drydock(installArgs(third.file, third), { on: site });
+    assert.equal(completed.code, 0, completed.stderr);
+    const now = await treeOf(site.siteDir);
+    for (const path of placed) assert.equal(now[path], tree[path], `${path} was written again`);
+    assert.notEqual(await pull(), before.pulled);
+  });
+
+  it("names the part to copy again, and goes on with a good copy of that part alone", async () => {
+    const size = 2 * 1024 * 1024;
+    const fourth = await makeRelease(4, "hello from the fourth release", { flags: ["--split", "2M"] });
+    const { layer } = await changedBlobs(fourth);
+    const { stdout } = await drydock(["inspect", fourth.file, "--json"]);
+    const names = (number: number) => `${fourth.file}.${String(number).padStart(3, "0")}`;
+    const count = Math.ceil(JSON.parse(stdout).size / size);
+    const whole = Buffer.concat(
+      await Promise.all(Array.from({ length: count }, (_, number) => readFile(names(number + 1)))),
+    );
+    const found = entriesOf(whole).find(({ name }) => name.endsWith(layer.slice("sha256:".length)));
+    assert.ok(found);
+    const at = middle(found);
+    const part = names(Math.floor(at / size) + 1);
+    const good = `${part}.good`;
+    await copyFile(part, good);
+    const bytesOfPart = await readFile(part);
+    bytesOfPart.writeUInt8(bytesOfPart.readUInt8(at % size) ^ 1, at % size);
+    await writeFile(part, bytesOfPart);
+
+    for (const args of [["verify", fourth.file], installArgs(fourth.file, fourth)]) {
+      const result = await drydock(args, { on: site });
+      assert.equal(result.code, 4, result.stderr);
+      const error = result.stderr.slice(result.stderr.indexOf("Error:"));
+      const named = new Set(error.match(/[^"/]+\.tar\.\d{3}/g));
+      assert.deepEqual(named, new Set([part.slice(part.lastIndexOf("/") + 1)]), error);
+      assert.ok(error.includes(layer), error);
+    }
+    await copyFile(good, part);
+    const completed = await drydock(installArgs(fourth.file, fourth), { on: site });
+    assert.equal(completed.code, 0, completed.stderr);
+  });
+
+  /** Of a later release, blobs that the site lacks: the largest of team/app, and the file's. */
+  async function changedBlobs({ file }: BuiltBundle): Promise<{ layer: Digest; notes: Digest }> {
+    const later: BundleIndex = JSON.parse((await drydock(["inspect", file, "--json"])).stdout).bundle;
+    const { layers = [] } = later.repositories["team/app"] ?? {};
+    const there = Object.keys(await treeOf(site.siteDir));
+    const isThere = (digest: Digest) => there.some((path) => path.endsWith(`${digest.slice(7)}/data`));
+    const [layer] = later.blobs
+      .filter(({ digest }) => layers.includes(digest) && !isThere(digest))
+      .sort((one, other) => other.size - one.size);
+    const notes = later.files[0]?.digest;
+    assert.ok(layer && notes);
+    return { layer: layer.digest, notes };
+  }
 
   function inserted(part: Buffer, at: number): Buffer {
     return Buffer.concat([bytes.subarray(0, at), part, bytes.subarray(at)]);

@@ -6,6 +6,7 @@
 import { copyFile, mkdir, stat, truncate, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import type { ByteRange } from "../../src/archive/damage.ts";
+import type { Inside } from "./host.ts";
 import { run } from "./process.ts";
 
 /** Of the file system, in bytes: bad ranges are widened to such blocks. */
@@ -22,8 +23,13 @@ export interface BadDisk {
 /**
  * @param folder for the disk and its mount point; need not exist
  * @param files path → the ranges of it that are bad (inclusive); an empty list for a file that is well
+ * @param on the host at which it is mounted, this machine if left out
  */
-export async function makeBadDisk(folder: string, files: Record<string, ByteRange[]>): Promise<BadDisk> {
+export async function makeBadDisk(
+  folder: string,
+  files: Record<string, ByteRange[]>,
+  on: Pick<Inside, "run"> = { run },
+): Promise<BadDisk> {
   await mkdir(folder, { recursive: true });
   const [disk, path] = [join(folder, "disk"), join(folder, "mounted")];
   await mkdir(path);
@@ -40,7 +46,7 @@ export async function makeBadDisk(folder: string, files: Record<string, ByteRang
   const { stdout } = await run("losetup", ["--find", "--show", disk]);
   const device = stdout.trim();
   const stop = async () => {
-    await run("umount", ["--lazy", path], { mayFail: true });
+    await on.run("umount", ["--lazy", path], { mayFail: true });
     await run("losetup", ["--detach", device], { mayFail: true });
   };
   try {
@@ -51,7 +57,7 @@ export async function makeBadDisk(folder: string, files: Record<string, ByteRang
     const commands = bad.map(({ name, block }, number) => `bmap ${name} ${block} ${end + number}\n`).join("");
     await run("debugfs", ["-w", "-f", "-", device], { input: commands });
     await run("blockdev", ["--flushbufs", device]);
-    await run("mount", ["-o", "ro", device, path]);
+    await on.run("mount", ["-o", "ro", device, path]);
     await truncate(disk, end * badBlock);
   } catch (error) {
     await stop();

@@ -11,10 +11,11 @@ set -eu
 # busybox-static           the busybox image
 # zstd                     seeds
 # iproute2, mount, procps  namespaces, small file systems, processes
+# e2fsprogs                a disk with bad sectors
 # curl, sudo, tmux         a registry's client, a client's administrator, a terminal
 # libatomic1               what Node 26 is linked against
 packages='docker.io iptables docker-registry podman crun skopeo golang-cfssl openssl ca-certificates
-  openssh-server openssh-client busybox-static zstd iproute2 mount procps
+  openssh-server openssh-client busybox-static zstd iproute2 mount e2fsprogs procps
   curl sudo tmux libatomic1'
 
 fail() {
