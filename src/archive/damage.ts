@@ -48,24 +48,26 @@ const described = 25;
 /** So many users are named in the text; the data has all. */
 const usersNamed = 4;
 
-export interface DamageErrorOptions {
-  /** as the user named the bundle */
+/** As much of a bundle as its error needs. */
+interface DamagedBundle {
+  /** as the user named it */
   name: string;
-  /** how many blobs the bundle has */
-  blobs: number;
-  /** What to do once there is a good copy, as whole sentences; not said where more than damage is wrong. */
-  next: string;
-  /** what else is wrong with the archive, or ended the reading */
-  besides: DrydockError[];
+  index: { blobs: readonly unknown[] };
+  lacking: string[];
 }
 
-/** The one error for everything that is damaged; `data.damage` is the list. */
-export function damageError(damage: Damage[], options: DamageErrorOptions): DrydockError {
-  const { name, blobs, next, besides } = options;
-  const bad = damage.filter(({ digest }) => digest !== undefined).length;
-  const damaged = `${bad} of its ${blobs} blobs ${bad === 1 ? "is" : "are"} damaged`;
-  const what = bad > 0 ? damaged : damage.length > 0 ? "its end is damaged" : "it is not as its index says";
-  const lines = [`read bundle ${JSON.stringify(name)}: ${what}`];
+/**
+ * The one error for everything that is damaged; `data.damage` is the list.
+ * @param next what to do once there is a good copy, as whole sentences; not said if there are `besides`
+ * @param besides what else is wrong with the archive, or ended the reading
+ */
+export function damageError(
+  { name, index, lacking }: DamagedBundle,
+  damage: Damage[],
+  next: string,
+  besides: DrydockError[] = [],
+): DrydockError {
+  const lines = [`read bundle ${JSON.stringify(name)}: ${summary(damage, index.blobs.length)}`, ...lacking];
   for (const one of damage.slice(0, described)) lines.push(...describe(one));
   const others = damage.slice(described);
   if (others.length > 0) lines.push(`and ${others.length} more (--json tells as much of them):`);
@@ -78,6 +80,13 @@ export function damageError(damage: Damage[], options: DamageErrorOptions): Dryd
     data: { damage, ...(messages.length > 0 ? { besides: messages } : {}) },
     cause: besides[0],
   });
+}
+
+function summary(damage: Damage[], blobs: number): string {
+  const bad = damage.filter(({ digest }) => digest !== undefined).length;
+  if (bad === 0) return damage.length > 0 ? "its end is damaged" : "it is not as its index says";
+  const how = damage.some(({ reason }) => reason === "cut off") ? "damaged or not there" : "damaged";
+  return `${bad} of its ${blobs} blobs ${bad === 1 ? "is" : "are"} ${how}`;
 }
 
 const endName = "the end-of-archive blocks";

@@ -113,7 +113,10 @@ export async function openBundle(
       certificates,
       name: source.name,
       size: end + endSize,
-      lacking: [...lacking.map(({ error }) => error), ...(cut ? [cut] : [])].map(({ message }) => message),
+      lacking: [
+        ...lacking.map(({ error }) => error.message),
+        ...(cut ? [`the bundle is cut: it has ${source.size} bytes, wanted ${end + endSize}`] : []),
+      ],
       damage: () => damageOf(archive),
       forEachBlob: (pass) => forEachBlob(archive, pass),
       blob: (digest) => readOne(archive, digest),

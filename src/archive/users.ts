@@ -63,10 +63,13 @@ async function tagsThatNeed(
 ): Promise<string[]> {
   const all = Object.entries(tags);
   if (all.length === 1) return [`${name}:${all[0]?.[0]}`];
+  const isTagged = all.some(([, manifest]) => manifest === digest);
   const users: string[] = [];
   for (const [tag, manifest] of all) {
-    if (manifest === digest || (await closureOf(manifest, reading))?.has(digest))
-      users.push(`${name}:${tag}`);
+    const closure = await closureOf(manifest, reading);
+    // Some of the others may need it, too: better the repository than too few of its tags.
+    if (!closure && !isTagged) return [name];
+    if (manifest === digest || closure?.has(digest)) users.push(`${name}:${tag}`);
   }
   return users.length > 0 ? users : [name];
 }

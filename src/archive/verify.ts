@@ -32,8 +32,7 @@ export async function verify(bundle: Bundle, reporter: Reporter): Promise<void> 
     const besides = [...deviations, ...stoppedBy];
     const damage = await bundle.damage();
     const [first, second] = besides;
-    if (damage.length > 0 || second)
-      throw damageError(damage, { name: bundle.name, blobs: bundle.index.blobs.length, next, besides });
+    if (damage.length > 0 || second) throw damageError(bundle, damage, next, besides);
     if (first) throw first;
   });
 }

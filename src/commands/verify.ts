@@ -12,7 +12,9 @@ export default class Verify extends DrydockCommand {
   static override summary = "Read every byte of a bundle and check it.";
   static override description =
     "Checks the archive's shape, the digest of each blob, and that nothing is in it that its index does not " +
-    "list. Install does the same with what it uses; a verify before it is not needed.";
+    "list. Reads on past damage and past sectors that cannot be read, and names each damaged blob, the images " +
+    "that need it, and where its bytes stand, also in which part. Install does the same with what it uses; a " +
+    "verify before it is not needed.";
   static override args = {
     bundle: Args.string({ required: true, description: "the bundle, or - for standard input" }),
   };

@@ -22,7 +22,7 @@ export async function openToInstall(
     const damage = await bundle.damage();
     if (damage.length > 0) {
       const next = "Nothing was written: without its certificates a bundle cannot be installed.";
-      throw damageError(damage, { name: bundle.name, blobs: bundle.index.blobs.length, next, besides: [] });
+      throw damageError(bundle, damage, next);
     }
   } catch (error) {
     await bundle.close();

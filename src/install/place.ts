@@ -119,10 +119,7 @@ export async function place(
     });
     const stoppedBy = await pass.then(() => [], integrityError);
     const damage = await bundle.damage();
-    if (damage.length > 0) {
-      const { name, index } = bundle;
-      throw damageError(damage, { name, blobs: index.blobs.length, next, besides: stoppedBy });
-    }
+    if (damage.length > 0) throw damageError(bundle, damage, next, stoppedBy);
     if (stoppedBy[0]) throw stoppedBy[0];
   } finally {
     await writer.end();

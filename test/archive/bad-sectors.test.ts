@@ -1,7 +1,7 @@
 /** A stick that does not give back all that was written on it: real read errors of a real file system. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -132,6 +132,33 @@ test("of a bundle in parts, the part is named, and where in it", async () => {
   const lost = sectors(bad.from, bad.to);
   assert.deepEqual(damage.parts, [{ part: "parted.tar.002", ...lost }]);
   assert.deepEqual(damage.lost, { from: 2 * mega + lost.from, to: 2 * mega + lost.to });
+});
+
+test("of a blob in two parts, the part that is at fault is named; one that is missing is as well", async () => {
+  const whole = await write("spread.tar", 2 * mega);
+  const part = `${whole}.002`;
+  const bytes = await readFile(part);
+  // The second blob begins in the first part and ends in this one.
+  bytes.writeUInt8(bytes.readUInt8(1000) ^ 1, 1000);
+  await writeFile(part, bytes);
+  const last = `${whole}.004`;
+  await rm(last);
+  const error = await failure(whole);
+  assert.match(error.message, /open part ".*spread\.tar\.004": there is no such file/);
+  const [flipped, cut, ...rest] = damageOf(error);
+  assert.deepEqual(rest, []);
+  assert.deepEqual([flipped?.digest, flipped?.reason], [slot(1).digest, "other bytes"]);
+  assert.deepEqual(
+    flipped?.parts?.map((one) => one.part),
+    ["spread.tar.002"],
+  );
+  assert.deepEqual([cut?.digest, cut?.reason], [slot(4).digest, "cut off"]);
+  assert.deepEqual(
+    cut?.parts?.map((one) => one.part),
+    ["spread.tar.004"],
+  );
+  assert.match(error.hint ?? "", /^Copy "spread\.tar\.002" and "spread\.tar\.004" again/);
+  await assert.rejects(async () => openBundle(await openSource(whole)), { message: /there is no such file/ });
 });
 
 test("a stick that is pulled out ends it as what it is, not as damage", async () => {
