@@ -4,8 +4,10 @@
  */
 import { resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { openKeptBlobs } from "../archive/kept-blobs.ts";
 import { removeKeptSeeds } from "../archive/kept-seeds.ts";
 import { takeLock } from "../lock.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Reporter } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
 import { type ConnectOptions, connectRegistries } from "./connect.ts";
@@ -17,7 +19,7 @@ import { mergeContents } from "./merge.ts";
 import type { Locking } from "./pins.ts";
 import { defaultParallel, plan } from "./plan.ts";
 import { readmeOf } from "./readme.ts";
-import { earlierTry, openReusable, type SealOptions, seal } from "./seal.ts";
+import { earlierTry, openReusable, reusedBlob, type SealOptions, seal } from "./seal.ts";
 
 export interface BundleOptions extends ConnectOptions, SealOptions {
   /** where the archive goes; NAME.tar in the working directory if left out */
@@ -87,11 +89,14 @@ async function build(
   // A build that goes on is the same build: it has the time of its first try.
   const created = createdTime(earlier && new Date(earlier.created));
   const reusable = await openReusable(options.reuse);
-  const client = await connectRegistries(options, manifest, reporter);
+  const kept = await openKeptBlobs(output, earlier);
+  const isHere = async (digest: Digest) => (await kept.read(digest)) ?? (await reusedBlob(reusable, digest));
+  const client = await connectRegistries(options, manifest, reporter, isHere);
   const contents: Content[] = [];
   try {
     const sources = { manifest, client, output, contents, locking, reusable, parallel, allowIncomplete };
     const { certificates, registry, lock } = await plan(sources, options, reporter);
+    await kept.close();
     const { names, ...parts } = mergeContents(contents);
     const index = makeIndex(manifest, created, certificates.certificates, registry, parts);
     const archive = { index, readme: readmeOf(index), images: names };
@@ -108,7 +113,7 @@ async function build(
       ...(lock ? { lock } : {}),
     };
   } finally {
-    const open = [client, ...reusable].map((one) => one.close());
+    const open = [client, kept, ...reusable].map((one) => one.close());
     await Promise.all([...open, ...contents.map((content) => content.dispose?.())]);
   }
 }

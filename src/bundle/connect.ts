@@ -1,5 +1,6 @@
 /** The client with which upstream registries are asked. */
 import { readCredentials } from "../oci/credentials.ts";
+import type { Digest } from "../oci/digest.ts";
 import { RegistryClient } from "../oci/registry-client.ts";
 import { joinMirrors, type Mirrors } from "../oci/registry-hosts.ts";
 import type { Reporter } from "../reporter.ts";
@@ -12,16 +13,18 @@ export interface ConnectOptions {
   mirrors: Mirrors;
 }
 
-/** With the user's own credentials. @throws as readCredentials */
+/** With the user's own credentials. @param kept see RegistryClientOptions @throws as readCredentials */
 export async function connectRegistries(
   { plainHttp, mirrors }: ConnectOptions,
   manifest: Pick<Manifest, "mirrors">,
   reporter: Reporter,
+  kept?: (digest: Digest) => Promise<Buffer | undefined>,
 ): Promise<RegistryClient> {
   return new RegistryClient({
     credentials: await readCredentials(),
     plainHttp,
     mirrors: joinMirrors(mirrors, new Map(Object.entries(manifest.mirrors))),
     note: (text) => reporter.note(text),
+    ...(kept ? { kept } : {}),
   });
 }

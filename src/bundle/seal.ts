@@ -122,6 +122,21 @@ export async function openReusable(paths: readonly string[]): Promise<Bundle[]> 
   }
 }
 
+/** A small blob that one of the bundles has; undefined if none has it whole. */
+export async function reusedBlob(bundles: readonly Bundle[], digest: Digest): Promise<Buffer | undefined> {
+  for (const bundle of bundles) {
+    if (!bundle.index.blobs.some((blob) => blob.digest === digest)) continue;
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of bundle.blob(digest)) chunks.push(Buffer.from(chunk));
+      return Buffer.concat(chunks);
+    } catch (error) {
+      if (!(error instanceof DrydockError) || error.kind !== "integrity") throw error;
+    }
+  }
+  return undefined;
+}
+
 /** Takes every blob that is wanted. What is damaged there is fetched as if it were not there. */
 async function reuse(bundle: Bundle, sink: BlobSink, step: Step, reporter: Reporter): Promise<void> {
   step.detail(`from ${bundle.name}`);

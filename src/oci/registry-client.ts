@@ -25,6 +25,8 @@ import { ResumedBody } from "./resumed-body.ts";
 export interface RegistryClientOptions extends TransportOptions {
   credentials: Credentials;
   mirrors: Mirrors;
+  /** Gives a small blob that is here already, verified. Nothing is here if left out. */
+  kept?: (digest: Digest) => Promise<Buffer | undefined>;
 }
 
 export interface FetchedManifest {
@@ -55,11 +57,15 @@ export class RegistryClient {
   readonly #transport: RegistryTransport;
   readonly #requests: RegistryRequests;
   readonly #hosts: RegistryHosts;
+  readonly #kept: RegistryClientOptions["kept"];
+  /** the small blobs that were read: what the plan needed is not fetched again for the archive */
+  readonly #small = new Map<Digest, Buffer>();
 
   constructor(options: RegistryClientOptions) {
     this.#transport = new RegistryTransport(options);
     this.#requests = new RegistryRequests(this.#transport, options.credentials);
     this.#hosts = new RegistryHosts(options.mirrors, options.note);
+    this.#kept = options.kept;
   }
 
   /** The host that is asked first for what this registry holds: a mirror, or itself. */
@@ -127,7 +133,8 @@ export class RegistryClient {
   ): Promise<AsyncIterable<Uint8Array>> {
     const { signal, offset = 0, lead } = options;
     const { digest, size } = descriptor;
-    if (offset > 0 && offset === size) return (async function* () {})();
+    const rest = offset > 0 && offset === size ? Buffer.alloc(0) : this.#small.get(digest)?.subarray(offset);
+    if (rest) return once(rest);
     const what = `blob ${formatReference({ ...bareRepository(repository), digest })}`;
     const page = lead === undefined ? undefined : offset + lead;
     const open = (hosts: readonly string[], at: number) =>
@@ -151,8 +158,13 @@ export class RegistryClient {
         `read ${what}: a config of ${size} bytes is over ${largestManifest}`,
       );
     }
-    const bytes = Buffer.concat(await Array.fromAsync(await this.blob(repository, descriptor)));
-    if (bytes.length === size && digestOf(bytes) === digest) return bytes;
+    const bytes =
+      (await this.#kept?.(digest)) ??
+      Buffer.concat(await Array.fromAsync(await this.blob(repository, descriptor)));
+    if (bytes.length === size && digestOf(bytes) === digest) {
+      this.#small.set(digest, bytes);
+      return bytes;
+    }
     throw new DrydockError("integrity", `read ${what}: the bytes are not of that digest, or not ${size}`, {
       hint: wrongBytes,
     });
@@ -316,6 +328,10 @@ export class RegistryClient {
       ({ body, host, others } = await open(others, body.at));
     }
   }
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Uint8Array, void> {
+  if (bytes.length > 0) yield bytes;
 }
 
 /** @param at the first byte that will come @param page a byte of the blob at which a page begins */

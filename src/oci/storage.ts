@@ -23,6 +23,9 @@ import { isRepositoryName, isTag } from "./reference.ts";
 /** Where the tree begins, below the storage directory. */
 export const storageRoot = "docker/registry/v2";
 
+/** The folder of all repositories. */
+export const repositoriesRoot = `${storageRoot}/repositories`;
+
 /** The content of a blob, whatever it is. */
 export function blobPath(digest: Digest): string {
   const hex = checkedHex(digest);
@@ -117,7 +120,8 @@ function checkedHex(digest: Digest): string {
   return hexOf(parseDigest(digest, "storage path"));
 }
 
-function repositoryPath(repository: string): string {
+/** The folder of a repository; repositories whose names begin with its name stand in it, too. */
+export function repositoryPath(repository: string): string {
   if (isRepositoryName(repository)) return `${storageRoot}/repositories/${repository}`;
   throw new DrydockError("input", `storage path: ${JSON.stringify(repository)} is not a repository name`);
 }

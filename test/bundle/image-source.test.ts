@@ -87,7 +87,7 @@ function plan(
     tag: "9",
     platforms,
   };
-  return planImage(request, using, new DownloadLimits(3));
+  return planImage(request, using, new DownloadLimits(8));
 }
 
 test("an index keeps its digest; only what is asked for is below it", async () => {
@@ -175,7 +175,7 @@ async function serve(
 }
 
 test("a registry that sends other bytes for one blob: that error comes, the other downloads are stopped", async () => {
-  const image = makeImage({ layers: [1, 2, 3, 4, 5].map((byte) => Buffer.alloc(2048, byte)) });
+  const image = makeImage({ layers: [1, 2, 3, 4, 5, 6, 7, 8, 9].map((byte) => Buffer.alloc(2048, byte)) });
   const [config, bad] = image.blobs;
   assert.ok(config && bad);
   const closed: Promise<void>[] = [];
@@ -195,7 +195,7 @@ test("a registry that sends other bytes for one blob: that error comes, the othe
     message: new RegExp(bad.digest),
   });
   await Promise.all(closed);
-  assert.ok(closed.length > 0 && closed.length < 4);
+  assert.ok(closed.length > 0 && closed.length < 8, `${closed.length} were begun`);
 });
 
 test("a foreign layer that the registry does not hold is left out", async () => {
