@@ -13,15 +13,26 @@ const madeAtOnce = 8;
 const free: Buffer[] = [];
 const lent = new WeakMap<ArrayBufferLike, (Buffer | undefined)[]>();
 
-/** A buffer that is nobody else's. What is in it is of no meaning. */
+/** A buffer to hand on, whole or in part, to whoever gives it back. What is in it is of no meaning. */
 export function takeBuffer(): Buffer {
-  if (free.length === 0) free.push(...alignedBuffers(madeAtOnce, lentSize));
-  const buffer = free.pop();
-  if (buffer === undefined) throw new Error("no buffer was made");
+  const buffer = ownBuffer();
   const places = lent.get(buffer.buffer) ?? [];
   places[placeOf(buffer)] = buffer;
   lent.set(buffer.buffer, places);
   return buffer;
+}
+
+/** A buffer to keep: others see what is in it, and giving that back has no effect. */
+export function ownBuffer(): Buffer {
+  if (free.length === 0) free.push(...alignedBuffers(madeAtOnce, lentSize));
+  const buffer = free.pop();
+  if (buffer === undefined) throw new Error("no buffer was made");
+  return buffer;
+}
+
+/** The end of an own buffer, by its owner, when nobody looks at it any more. */
+export function freeBuffer(buffer: Buffer): void {
+  free.push(buffer);
 }
 
 /** The end of using a buffer, given whole or in part, once; of what was not lent, nothing. */

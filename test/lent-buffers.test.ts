@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { directUnit, isAligned } from "../src/direct.ts";
-import { giveBack, inPages, lentSize, takeBuffer } from "../src/lent-buffers.ts";
+import { freeBuffer, giveBack, inPages, lentSize, ownBuffer, takeBuffer } from "../src/lent-buffers.ts";
 
 const bytes = Buffer.from(Array.from({ length: 2 * lentSize + 5000 }, (_, at) => (at * 7 + (at >> 8)) % 251));
 
@@ -20,6 +20,20 @@ test("a buffer that is given back, whole or in part, is taken again; once, and o
   const own = Buffer.alloc(lentSize);
   giveBack(own);
   assert.ok(takeBuffer().buffer !== own.buffer);
+});
+
+test("an own buffer is not given back by those who saw it, and its pieces are copied", async () => {
+  const own = ownBuffer();
+  own.set(bytes.subarray(0, lentSize));
+  giveBack(own);
+  const other = takeBuffer();
+  assert.ok(other.buffer !== own.buffer || other.byteOffset !== own.byteOffset);
+  const [piece] = await Array.fromAsync(inPages(stream([own]), 0));
+  assert.ok(piece && piece !== own && piece.byteOffset !== own.byteOffset);
+  assert.ok(Buffer.from(piece).equals(bytes.subarray(0, lentSize)));
+  freeBuffer(own);
+  const again = ownBuffer();
+  assert.ok(again.buffer === own.buffer && again.byteOffset === own.byteOffset);
 });
 
 /** Pieces as copies, and whether each may be written directly. */

@@ -4,7 +4,7 @@
  * a single header, size, padding byte or digest is refused with what deviates.
  */
 import { DrydockError } from "../errors.ts";
-import { giveBack, takeBuffer } from "../lent-buffers.ts";
+import { freeBuffer, ownBuffer } from "../lent-buffers.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BundleBlob } from "./bundle-index.ts";
 import { type Damage, DamagedBlob, type FoundDamage } from "./damage.ts";
@@ -188,11 +188,11 @@ async function forEachBlob(
     }
   };
   const workers = Array.from({ length: source.sequential ? 1 : concurrency }, async () => {
-    const buffers = [takeBuffer(), takeBuffer()];
+    const buffers = [ownBuffer(), ownBuffer()];
     await work({ buffers, failure: () => failures[0] }).catch((error: unknown) => {
       failures.push(error);
     });
-    for (const buffer of buffers) giveBack(buffer);
+    for (const buffer of buffers) freeBuffer(buffer);
   });
   await Promise.all(workers);
   if (failures.length > 0) throw failures[0];
