@@ -5,6 +5,7 @@
  */
 import { createHash } from "node:crypto";
 import { DrydockError } from "../errors.ts";
+import { lentSize } from "../lent-buffers.ts";
 import { usersOf } from "./contents.ts";
 import { type ByteRange, DamagedBlob, type FoundDamage } from "./damage.ts";
 import { deviates, placeOf, truncated } from "./deviation.ts";
