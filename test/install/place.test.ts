@@ -325,7 +325,7 @@ for (const compression of ["none", "gzip", "zstd"] as const) {
     assert.deepEqual(digestsIn(error), [packed]);
     assert.match(error.message, /needed by seed partly-.*tar, team\/app:1 and team\/other:1/);
     const kept = (await assertOnlyWhole(layout)).length;
-    assert.ok(kept > 3, `${kept} blobs are kept`);
+    assert.ok(kept > 0, `${kept} blobs are kept`);
     const before = await snapshot(layout.storage);
     await placeAll(await newBundle(contents), layout);
     await assertStored(layout, app);
