@@ -2,20 +2,43 @@
  * One client: how to reach it, and what came of it.
  */
 
-/** A host that must trust the CA, as the inventory describes it. */
+/** A host on the way to a client. What is left out is for SSH's own configuration to say, as for `Client`. */
+export interface Hop {
+  host: string;
+  port?: number;
+  user?: string;
+  /** an absolute path */
+  keyFile?: string;
+}
+
+/**
+ * A host that must trust the CA, as the inventory describes it. What the inventory doesn't say is left out:
+ * SSH's own configuration, and then its defaults (port 22, the login name), decide.
+ */
 export interface Client {
   /** its name in the inventory */
   name: string;
-  /** name or address to connect to */
+  /** name or address to connect to; the name, where the inventory has none */
   host: string;
-  port: number;
-  user: string;
+  port?: number;
+  user?: string;
   /** an absolute path */
   keyFile?: string;
   /** the name or address by which this client reaches the registry */
   repoHost?: string;
-  /** "file:line" where the inventory names it */
+  /** "file:line" where the inventory names it, or its repoHost if it has one */
   where: string;
+  /** jump hosts in order, the first one is reached from here; empty: none, whatever SSH's configuration says */
+  jumps?: Hop[];
+  /**
+   * A command whose stdin and stdout are the connection, with the tokens %h, %n, %p, %r and %% of
+   * ssh_config(5) still in it. Only where the user has allowed such commands.
+   */
+  proxyCommand?: string;
+  /** not over SSH: this host itself (ansible_connection=local) */
+  local?: boolean;
+  /** false: the inventory says that the user's own rights are to do (ansible_become=false), so no sudo */
+  become?: boolean;
 }
 
 /**

@@ -15,11 +15,12 @@ export function judgeHostKey(
   known: KnownHosts,
   acceptNew: boolean,
 ): HostKey | undefined {
-  const { keys, revoked } = lookup(known, client.host, client.port);
+  const port = client.port ?? 22;
+  const { keys, revoked } = lookup(known, client.host, port);
   const type = keyType(blob);
   const shown = `${type} ${fingerprint(blob)}`;
   const file = JSON.stringify(known.file);
-  const name = knownName(client.host, client.port);
+  const name = knownName(client.host, port);
   if (revoked.some((key) => key.blob.equals(blob))) {
     throw new ClientFailure(
       "refused",
@@ -38,7 +39,7 @@ export function judgeHostKey(
     );
   }
   if (acceptNew) return { type, blob };
-  const scan = `ssh-keyscan${client.port === 22 ? "" : ` -p ${client.port}`} ${client.host} >> '${known.file}'`;
+  const scan = `ssh-keyscan${port === 22 ? "" : ` -p ${port}`} ${client.host} >> '${known.file}'`;
   throw new ClientFailure(
     "refused",
     `its host key ${shown} is not in ${file}`,

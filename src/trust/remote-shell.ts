@@ -5,6 +5,7 @@
  * nothing between the quotes is a quote, a backslash, an exclamation mark or a line end. Hence scripts are
  * written without these.
  */
+import { userInfo } from "node:os";
 import { type Client, ClientFailure } from "./client.ts";
 import type { Connection, ExecResult } from "./ssh.ts";
 
@@ -43,11 +44,12 @@ export async function runAsRoot(
 
 function noRights(client: Client, result: ExecResult): ClientFailure {
   const said = lastWords(result);
-  if (client.user === "root") return new ClientFailure("failed", `/bin/sh did not run there: ${said}`);
+  const { user = userInfo().username } = client;
+  if (user === "root") return new ClientFailure("failed", `/bin/sh did not run there: ${said}`);
   return new ClientFailure(
     "refused",
-    `${JSON.stringify(client.user)} can't become root there without a password: ${said}`,
-    `Log in as root (ansible_user=root), or let sudo ask ${client.user} for no password there.`,
+    `${JSON.stringify(user)} can't become root there without a password: ${said}`,
+    `Log in as root (ansible_user=root), or let sudo ask ${user} for no password there.`,
   );
 }
 

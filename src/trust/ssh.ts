@@ -2,6 +2,7 @@
  * One SSH connection to a client: a checked host key, a key file or an agent, commands, and streams that are
  * forwarded from where the client stands. The agent itself is never forwarded.
  */
+import { userInfo } from "node:os";
 import type { Duplex } from "node:stream";
 import type { ClientChannel, ClientErrorExtensions, ConnectConfig } from "ssh2";
 import ssh2 from "ssh2";
@@ -57,6 +58,10 @@ const outputLimit = 64 * 1024;
 /** @throws ClientFailure "unreachable", "refused" (host key, login) or "failed" */
 export async function connect(client: Client, options: ConnectOptions): Promise<Connection> {
   const { knownHosts, timeoutMs } = options;
+  const { port = 22, user = userInfo().username } = client;
+  if (client.local === true || client.proxyCommand !== undefined || (client.jumps ?? []).length > 0) {
+    throw new ClientFailure("failed", "only a direct SSH connection can be made: no jump, no command");
+  }
   const login = await credentials(client, options.agent);
   const ssh = new ssh2.Client();
   let verdict: unknown;
@@ -65,18 +70,18 @@ export async function connect(client: Client, options: ConnectOptions): Promise<
   ssh.once("handshake", () => {
     // Only now has the host shown that the key is its own.
     if (accepted === undefined || options.rememberHostKeys === false) return;
-    remembered = remember(knownHosts, client.host, client.port, accepted);
+    remembered = remember(knownHosts, client.host, port, accepted);
     remembered.catch(() => undefined); // awaited below, after the login
   });
   await ready(ssh, timeoutMs, () => verdict, {
     ...login,
     host: client.host,
-    port: client.port,
-    username: client.user,
+    port,
+    username: user,
     keepaliveInterval: 10_000,
     keepaliveCountMax: 3,
     algorithms: {
-      serverHostKey: hostKeyAlgorithms(lookup(knownHosts, client.host, client.port).keys),
+      serverHostKey: hostKeyAlgorithms(lookup(knownHosts, client.host, port).keys),
     },
     hostVerifier: (blob: Buffer): boolean => {
       try {
