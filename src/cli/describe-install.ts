@@ -11,6 +11,7 @@ export function describeInstall({
   placed,
   tagsMoved,
   container,
+  adopted,
   certificates,
   proof,
   receipt,
@@ -26,6 +27,7 @@ export function describeInstall({
     `placed ${count(placed.blobs, "blob")} (${formatBytes(placed.bytes)}), moved ${count(tagsMoved, "tag")}`,
     `certificates: ${certificateWords[certificates]}`,
     `container "registry": ${container ?? "unchanged"}`,
+    ...(adopted === undefined ? [] : ["what was here is taken over; `drydock rollback` gives it back"]),
   ];
   const names = [...new Set(proof.addresses.map(({ as }) => as))];
   return [

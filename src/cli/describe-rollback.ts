@@ -6,6 +6,7 @@ import { count, printable } from "./format.ts";
 export function describeRollback(result: RollbackResult): string {
   const { site, from, to, interrupted, tagsMoved, tagsRemoved, container, certificates, proof } = result;
   const tags = `moved ${count(tagsMoved, "tag")}, removed ${count(tagsRemoved, "tag")}`;
+  if (result.givenBack !== undefined) return printable(returnText(result, tags), true);
   if (to === undefined || proof === undefined) {
     const head = `The interrupted install of ${nameOf(from)} at ${site} is undone; nothing is served.`;
     return printable(`${head}\n  ${tags}\n  container "registry": ${container ?? "there was none"}`, true);
@@ -21,6 +22,22 @@ export function describeRollback(result: RollbackResult): string {
   if (!interrupted && from.digest !== to.digest)
     lines.push("", `To go to the other one again:\n\n    drydock rollback ${from.digest.slice(0, 12)}`);
   return printable(lines.join("\n"), true);
+}
+
+function returnText(result: RollbackResult, tags: string): string {
+  const { container, running } = result.givenBack ?? {};
+  const state =
+    container === undefined
+      ? "there was none before"
+      : `the one that was there before, ${running ? "and it runs" : "stopped as it was"}`;
+  return [
+    `What was at ${result.site} before drydock is given back, and drydock's records are gone.`,
+    `  ${tags}`,
+    `  certificates: ${result.certificates === "unchanged" ? "as they were" : "those from before"}`,
+    `  container "registry": ${state}`,
+    "",
+    "To take it over again:\n\n    drydock install BUNDLE --adopt",
+  ].join("\n");
 }
 
 function headOf({ from, interrupted }: RollbackResult, to: ReleaseName): string {

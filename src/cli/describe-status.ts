@@ -33,6 +33,7 @@ function facts(status: SiteStatus, now: Date, width: number | undefined): string
     ["site", status.site],
     ["addresses", `${status.addresses.join(", ")}; port ${status.port}, ${access}`],
     ["installed", `${date(status.release.installedAt)}, digest ${shortDigest(status.release.bundleDigest)}`],
+    ...(status.adopted === undefined ? [] : [["adopted", adoptedText(status.adopted)]]),
     ["images", imagesText(status)],
     ["storage", storageText(storage)],
     ["certificates", certificatesText(certificates, now)],
@@ -52,6 +53,12 @@ function hanging(rows: string[][], width: number | undefined): string {
       return label.padEnd(first) + lines.replaceAll("\n", `\n${" ".repeat(first)}`);
     })
     .join("\n");
+}
+
+function adoptedText({ at, container, returningSince }: NonNullable<SiteStatus["adopted"]>): string {
+  const kept = container === undefined ? "" : `; the container from before is kept as "${container}"`;
+  const returning = returningSince === undefined ? "" : "; giving it back was cut short: `drydock rollback`";
+  return `${date(at)}${kept}${returning}`;
 }
 
 function imagesText({ images, release, releases }: SiteStatus): string {

@@ -5,6 +5,7 @@ import { DrydockCommand } from "../cli/base-command.ts";
 import { clientFindings, clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
 import { findingsTable } from "../cli/describe-findings.ts";
 import { describeInstall, describePlan } from "../cli/describe-install.ts";
+import { describePrune } from "../cli/describe-prune.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
@@ -59,9 +60,17 @@ export default class Install extends DrydockCommand {
       max: 65535,
       description: "serve on this port instead of the bundle's",
     }),
+    access: Flags.option({
+      options: ["read-only", "push"] as const,
+      description: "whether clients may push, instead of what the bundle says",
+    })(),
     "new-certs": Flags.boolean({
       description:
         "make the server's certificate here, by the site's own CA if it has one, else with a new CA that every client must be given",
+    }),
+    adopt: Flags.boolean({
+      description:
+        "take over the registry that is there, set up by hand or left by uninstall: its content, certificates, port and access stay; rollback gives it back",
     }),
     "allow-downgrade": Flags.boolean({
       description: "take a bundle of an older release than the one that is served",
@@ -75,6 +84,15 @@ export default class Install extends DrydockCommand {
       description:
         "in the end, ask the registry for every tag; full: pull every blob of the bundle and hash it",
     })(),
+    prune: Flags.boolean({
+      description: "in the end, remove old releases and what only they use, as drydock prune does",
+    }),
+    keep: Flags.integer({
+      helpValue: "N",
+      min: 1,
+      dependsOn: ["prune"],
+      description: "with --prune: how many releases stay, this one included [default: 2]",
+    }),
     clients: Flags.string({
       helpValue: "FILE",
       description: "an Ansible INI inventory: make these hosts trust the CA",
@@ -86,6 +104,8 @@ export default class Install extends DrydockCommand {
     "<%= config.bin %> install site.tar --site /data/registry --clients hosts.ini",
     "<%= config.bin %> install site.tar --dry-run --clients hosts.ini",
     "<%= config.bin %> install site.tar --address 10.0.0.10 --new-certs",
+    "<%= config.bin %> install site.tar --adopt",
+    "<%= config.bin %> install site.tar --prune --keep 3",
     "zstd -dc site.tar.zst | <%= config.bin %> install - --passphrase-file /root/site.pass",
   ];
   static override exitCodes = ["input", "integrity", "partial", "preflight", "host"] as const;
@@ -111,9 +131,12 @@ export default class Install extends DrydockCommand {
       choices: {
         ...(flags.address === undefined ? {} : { addresses: flags.address }),
         ...(flags.port === undefined ? {} : { port: flags.port }),
+        ...(flags.access === undefined ? {} : { access: flags.access }),
       },
       newCertificates: flags["new-certs"],
+      adopt: flags.adopt,
       allowDowngrade: flags["allow-downgrade"],
+      ...(flags.prune ? { prune: flags.keep === undefined ? {} : { keep: flags.keep } } : {}),
       prove: flags.prove,
       askPassphrase: askPassphrase(flags),
       checkAddresses: (addresses) => checkRepoHosts(clients ?? [], addresses),
@@ -121,6 +144,8 @@ export default class Install extends DrydockCommand {
       typed: [this.config.bin, "install", ...this.argv],
     };
     if (flags["dry-run"]) {
+      if (flags.prune)
+        this.reporter.note("What --prune removes is not part of it: see `drydock prune --dry-run`.");
       const { dryRun } = await import("../install/dry-run.ts");
       const result = await dryRun(options, this.reporter);
       const table = tableFor(process.stdout, result.findings, hasColor(process.stdout));
@@ -129,12 +154,13 @@ export default class Install extends DrydockCommand {
       return { ...result, ...(checked === undefined ? {} : { hosts: checked }) };
     }
     const onFindings = (findings: Finding[]) => {
-      if (findings.some(({ level }) => level !== "ok"))
+      if (flags.adopt || findings.some(({ level }) => level !== "ok"))
         this.reporter.note(tableFor(process.stderr, findings, false));
     };
     const { install } = await import("../install/install.ts");
     const result = await install({ ...options, onFindings }, this.reporter);
     this.log(describeInstall(result));
+    if (result.pruned !== undefined) this.log(`\n${describePrune(result.pruned)}`);
     const { index, ...rest } = result;
     const { name, release } = index;
     const { addresses, port } = result.settings;

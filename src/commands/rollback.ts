@@ -10,7 +10,8 @@ export default class Rollback extends DrydockCommand {
     "Puts tags, registry image, settings and certificates back to what they were at that release, out of what " +
     "is at the site: the bundle is not needed. Tags that no bundle has set are left alone. Everything is " +
     "looked for before the first tag moves. Without RELEASE it is the one before the current one; after an " +
-    "install that was interrupted, that install is undone.";
+    "install that was interrupted, that install is undone. Before the first release of a site that install " +
+    "--adopt took over, it gives that registry back, as it was, and takes drydock's records away.";
   static override args = {
     release: Args.string({
       description: "a release's number or name, or the first six digits or more of its bundle's digest",

@@ -12,14 +12,16 @@ export default class Uninstall extends DrydockCommand {
     "Removes the container, the registry's image in the engine, the releases' records, and what this host " +
     "remembers of the site. The images that were served (storage), certificates and files stay, unless " +
     "--delete-data is given. It works after an install that failed, goes on past what it cannot remove, and " +
-    "can be run again. Clients are not touched.";
+    "can be run again. Clients are not touched. A registry that install --adopt took over gets its container " +
+    "back, on the data as they are now; with --delete-data it is removed, since its data goes.";
   static override flags = {
     site: Flags.string({
       helpValue: "DIR",
       description: "the site's directory [default: where install put it]",
     }),
     "delete-data": Flags.boolean({
-      description: "delete the whole site directory, images, certificates and keys with it",
+      description:
+        "delete the whole site directory, images, certificates and keys with it, and the container that --adopt took over",
     }),
     yes: Flags.boolean({ description: "don't ask before data is deleted" }),
   };
@@ -36,9 +38,13 @@ export default class Uninstall extends DrydockCommand {
     const { isDeletable, uninstall } = await import("../install/uninstall.ts");
     const deleteData = flags["delete-data"];
     if (deleteData && !flags.yes) {
-      const folder = await isDeletable(flags.site);
-      const question = `Delete all of ${folder}, images, certificates and keys with it?`;
-      if (folder !== undefined && !(await confirm(question)))
+      const found = await isDeletable(flags.site);
+      const container =
+        found?.container === undefined
+          ? ""
+          : `, and the container "${found.container}" that was here before drydock`;
+      const question = `Delete all of ${found?.folder}, images, certificates and keys with it${container}?`;
+      if (found !== undefined && !(await confirm(question)))
         throw new DrydockError("usage", "uninstall: the answer was not yes; nothing was removed");
     }
     const site = flags.site === undefined ? {} : { site: flags.site };
@@ -49,12 +55,17 @@ export default class Uninstall extends DrydockCommand {
   }
 }
 
-function describe({ site, removed, kept, emptied, left }: UninstallResult): string {
+function describe({ site, removed, kept, emptied, givenBack, left }: UninstallResult): string {
   const indented = (lines: string[]) => lines.map((line) => `  ${line}`);
   const lines =
     removed.length === 0 ? [`Nothing of drydock's is at ${site}.`] : ["Removed:", ...indented(removed)];
+  if (givenBack !== undefined)
+    lines.push("Given back, as it was before drydock:", `  container ${givenBack}`);
   if (kept.length > 0)
-    lines.push("Kept, to be removed by hand when nobody needs it any more:", ...indented(kept));
+    lines.push(
+      givenBack === undefined ? "Kept, to be removed by hand when nobody needs it any more:" : "Kept:",
+      ...indented(kept),
+    );
   if (emptied.length > 0) lines.push("Empty now, and still mounted:", ...indented(emptied));
   if (left.length > 0) {
     lines.push("Could not be removed:", ...indented(left.map(({ what, why }) => `${what}: ${why}`)));

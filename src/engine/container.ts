@@ -42,6 +42,20 @@ export async function renameContainer(engine: Engine, name: string, to: string):
   );
 }
 
+/** When the engine starts it again by itself: what `docker run --restart` says. */
+export async function setRestartPolicy(
+  engine: Engine,
+  name: string,
+  { Name, MaximumRetryCount = 0 }: { Name: string; MaximumRetryCount?: number },
+): Promise<void> {
+  await act(`change the restart policy of container "${name}"`, undefined, () =>
+    // Docker refuses a count with any other policy.
+    engine.docker.getContainer(name).update({
+      RestartPolicy: Name === "on-failure" ? { Name, MaximumRetryCount } : { Name },
+    }),
+  );
+}
+
 /** Removes it with its anonymous volumes, running or not; it need not be there. */
 export async function removeContainer(engine: Engine, name: string): Promise<void> {
   await act(`remove container "${name}"`, 404, () =>

@@ -1,6 +1,11 @@
 /** What preflight says about certificates, and what to do about it. */
 import { day } from "../certificates/duration.ts";
-import { type CertificateProblem, checkCertificates, readCertificate } from "../certificates/inspect.ts";
+import {
+  type CertificateProblem,
+  checkCertificates,
+  describeCertificate,
+  readCertificate,
+} from "../certificates/inspect.ts";
 import type { CertificatePlan } from "./certificates.ts";
 import type { Finding } from "./finding.ts";
 import { minute, setTheClock } from "./preflight-system.ts";
@@ -10,6 +15,8 @@ export interface CertificateExpectations {
   addresses: string[];
   /** the command that makes new ones here */
   newCertificatesCommand: string;
+  /** the command with other addresses, where serving under those that the certificate names is a way out */
+  addressesCommand?: ((addresses: string[]) => string) | undefined;
   /** this host's clock */
   now: Date;
 }
@@ -54,7 +61,7 @@ export function endingSoon(
 export function problemsOf(
   problems: CertificateProblem[],
   { ca, server }: { ca: string; server: string },
-  { addresses, now, newCertificatesCommand }: CertificateExpectations,
+  { addresses, now, newCertificatesCommand, addressesCommand }: CertificateExpectations,
 ): Finding[] {
   const others = problems.filter(({ about }) => about !== "not yet valid" && about !== "name");
   const names = problems.filter(({ about }) => about === "name");
@@ -69,7 +76,13 @@ export function problemsOf(
   const lacks = (address: string) =>
     checkCertificates({ ca, server }, { addresses: [address], now }).some(({ about }) => about === "name");
   const text = `the server certificate does not name ${addresses.filter(lacks).join(", ")}`;
-  const hint = `To have one made here that does: \`${newCertificatesCommand}\``;
+  const { names: dns, ips } = describeCertificate(server);
+  const named = [...dns.filter((name) => !name.includes("*")), ...ips].filter((one) => one !== "127.0.0.1");
+  const stay =
+    addressesCommand === undefined || named.length === 0
+      ? ""
+      : `To serve under what it names: \`${addressesCommand(named)}\`. `;
+  const hint = `${stay}To have one made here that does: \`${newCertificatesCommand}\``;
   return [...findings, finding(text, first.hint === undefined ? hint : `${first.hint} ${hint}`)];
 }
 

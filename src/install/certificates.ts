@@ -28,6 +28,7 @@ import {
   replacesAuthority,
 } from "./certificate-findings.ts";
 import type { Finding } from "./finding.ts";
+import { loopback } from "./settings.ts";
 
 /** PEM texts. `caKey` only where the site is its own authority. */
 interface Pair {
@@ -53,6 +54,8 @@ export interface CertificateOptions extends CertificateExpectations {
   askPassphrase: (() => Promise<string>) | undefined;
   /** make new ones here, whatever is there */
   newCertificates?: boolean | undefined;
+  /** those of a registry that is taken over: they stay, or the plan says what is in the way */
+  adopted?: Pick<Pair, "ca" | "server" | "key"> | undefined;
 }
 
 /** @throws DrydockError "input" for a wrong passphrase; "integrity" if the bundle's certificates don't fit together. */
@@ -61,10 +64,14 @@ export async function planCertificates(
   layout: SiteLayout,
   options: CertificateOptions,
 ): Promise<CertificatePlan> {
-  const there = await readThere(layout);
+  const there = { ...(await readThere(layout)), ...options.adopted };
   const present = isWhole(there) ? there : undefined;
   if (options.newCertificates) return planNew(bundle.index, there, options);
   const problems = present && checkCertificates(present, options);
+  if (present !== undefined && problems !== undefined && options.adopted !== undefined) {
+    const ending = problems.length === 0 ? endingSoon(present.server, options) : undefined;
+    return keep(present, ending ? [ending] : problemsOf(problems, present, options));
+  }
   const fits = present !== undefined && problems?.length === 0;
   const ending = fits ? endingSoon(present.server, options) : undefined;
   if (fits && ending === undefined) return keep(present, []);
@@ -83,6 +90,21 @@ export async function planCertificates(
 
 function keep(present: Pair, findings: Finding[]): CertificatePlan {
   return { action: "keep", findings, pair: async () => present };
+}
+
+/**
+ * The addresses that will be served: without 127.0.0.1 where the certificate that stays does not name it, as
+ * one that drydock did not make may not; clients never ask there.
+ */
+export async function addressesServed(
+  layout: SiteLayout,
+  addresses: string[],
+  { adopted, newCertificates }: Pick<CertificateOptions, "adopted" | "newCertificates">,
+): Promise<string[]> {
+  const server = adopted?.server ?? (await readThere(layout)).server;
+  if (server === undefined || newCertificates || addresses.length === 1) return addresses;
+  const names = readCertificate(server, "server certificate").checkIP(loopback) !== undefined;
+  return names ? addresses : addresses.filter((address) => address !== loopback);
 }
 
 /** Writes what the plan gives; keys 0600. Writes nothing where all is there. */

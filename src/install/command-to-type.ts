@@ -9,6 +9,11 @@ export interface FlagChanges {
   /** instead of --port */
   port?: number;
   newCertificates?: true;
+  adopt?: true;
+  /** instead of --access */
+  access?: "read-only" | "push";
+  /** instead of --site */
+  site?: string;
 }
 
 /**
@@ -16,7 +21,7 @@ export interface FlagChanges {
  * @returns one line for a POSIX shell
  */
 export function commandToType(typed: readonly string[], changes: FlagChanges): string {
-  const { addresses, port, newCertificates } = changes;
+  const { addresses, port, newCertificates, adopt, access, site } = changes;
   const dropped = new Set(["--dry-run"]);
   const added: string[] = [];
   if (addresses !== undefined) {
@@ -31,6 +36,18 @@ export function commandToType(typed: readonly string[], changes: FlagChanges): s
     dropped.add("--new-certs");
     added.push("--new-certs");
   }
+  if (adopt) {
+    dropped.add("--adopt");
+    added.push("--adopt");
+  }
+  if (access !== undefined) {
+    dropped.add("--access");
+    added.push("--access", access);
+  }
+  if (site !== undefined) {
+    dropped.add("--site");
+    added.push("--site", site);
+  }
   // What follows "--" is no flag.
   const end = typed.indexOf("--");
   const flags = without(end === -1 ? typed : typed.slice(0, end), dropped);
@@ -38,7 +55,7 @@ export function commandToType(typed: readonly string[], changes: FlagChanges): s
   return [...flags, ...added, ...others].map(quoted).join(" ");
 }
 
-const withValue = new Set(["--address", "--port"]);
+const withValue = new Set(["--address", "--port", "--access", "--site"]);
 
 /** The words without some flags: `--flag`, `--flag VALUE` or `--flag=VALUE`. */
 function without(words: readonly string[], flags: Set<string>): string[] {

@@ -16,6 +16,7 @@ import { readTags } from "./link.ts";
 import type { Placement } from "./place.ts";
 import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { containerName, difference, isOurs } from "./registry-container.ts";
+import { takesPlace } from "./run.ts";
 import { isEnforcing } from "./selinux.ts";
 import { registryImageFor, registryImageName } from "./serve.ts";
 
@@ -108,11 +109,11 @@ async function tagMoves(index: BundleIndex, layout: SiteLayout): Promise<TagMove
 async function containerPlan(
   index: BundleIndex,
   layout: SiteLayout,
-  { engine, settings, certificates }: Prepared,
+  { engine, settings, certificates, adoption }: Prepared,
 ): Promise<string | undefined> {
   try {
     const info = await inspectContainer(engine, containerName);
-    if (info === undefined || !isOurs(info, layout)) return "made";
+    if (info === undefined || !isOurs(info, layout)) return adoption?.record.container ? takesPlace : "made";
     const loaded = await imageId(engine, registryImageName(await registryImageFor(index, engine)));
     const why =
       certificates.action === "keep" && loaded !== undefined

@@ -11,13 +11,17 @@ import { makeFolder, writeDurably } from "../site/durable.ts";
 import { removeJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { claimSite, rememberSite, type ServeSettings, type SiteChoices } from "../site/record.ts";
+import { beginAdoption } from "./adopt.ts";
+import { placeCopies } from "./adopt-certificates.ts";
 import { beginInstall, putOthersBack } from "./begin.ts";
 import { type CertificatePlan, placeCertificates } from "./certificates.ts";
 import { type Finding, failOnErrors } from "./finding.ts";
+import { removeLeftovers } from "./leftovers.ts";
 import { link } from "./link.ts";
 import { place } from "./place.ts";
 import { prepare, withBundle } from "./prepare.ts";
 import { type Proof, type ProofKind, prove } from "./prove.ts";
+import { type PruneOptions, type PruneResult, pruneSite } from "./prune.ts";
 import { writeReceipt } from "./receipt.ts";
 import { completeRelease, differs } from "./release.ts";
 import { registryImageFor, serveRelease } from "./serve.ts";
@@ -36,6 +40,10 @@ export interface InstallOptions {
   newCertificates?: boolean;
   /** how much is proven in the end: "tags" if left out */
   prove?: ProofKind;
+  /** take over the registry that is there, set up by hand or left by drydock */
+  adopt?: boolean;
+  /** in the end, remove the releases that are not kept, and what only they use */
+  prune?: Pick<PruneOptions, "keep">;
   /** take a bundle whose release is older than the one that is served under the same name */
   allowDowngrade?: boolean;
   /** asked for only if the bundle's key is encrypted and needed; a dry run does without */
@@ -66,9 +74,13 @@ export interface InstallResult {
   certificates: CertificatePlan["action"];
   /** what was done to the registry's container, if anything */
   container?: string;
+  /** present if a registry was taken over; whether its container is kept, to be given back */
+  adopted?: { containerKept: boolean };
   proof: Proof;
   /** the path of the receipt's page */
   receipt: string;
+  /** what went in the end, if that was wanted */
+  pruned?: PruneResult;
   /** what preflight found */
   findings: Finding[];
 }
@@ -91,7 +103,7 @@ async function installBundle(
 ): Promise<InstallResult> {
   const { index } = bundle;
   const digest: Digest = `sha256:${bundle.digest}`;
-  const { settings, chosen, engine, placement, certificates, findings } = await prepare(
+  const { settings, chosen, engine, placement, certificates, adoption, findings } = await prepare(
     bundle,
     layout,
     options,
@@ -99,12 +111,14 @@ async function installBundle(
   );
   options.onFindings?.(findings);
   failOnErrors(findings);
+  const registryImage = await registryImageFor(index, engine);
 
+  if (adoption) await beginAdoption(layout, adoption);
   await claimSite(layout);
+  await removeLeftovers(layout);
   await putOthersBack(layout, digest, reporter);
   await runStep(reporter, "place", (step) => place(bundle, placement, layout, step));
   await keepIndex(bundle, layout, digest);
-  const registryImage = await registryImageFor(index, engine);
   const release = { index, digest, settings, chosen, registryImage, placed: placement.needed };
   const effect =
     certificates.action !== "keep" || placement.files.length > 0 || (await differs(layout, release));
@@ -115,11 +129,18 @@ async function installBundle(
     () => link(index, layout),
     ({ tags }) => `${tags} tags moved`,
   );
+  if (adoption) await placeCopies(adoption.certificates);
   await placeCertificates(certificates, layout);
   const run = await runStep(
     reporter,
     "run",
-    () => serveRelease(engine, layout, { bundleDigest: digest, registryImage, settings }),
+    () =>
+      serveRelease(
+        engine,
+        layout,
+        { bundleDigest: digest, registryImage, settings },
+        adoption?.record.container,
+      ),
     ({ why }) => why ?? "unchanged",
   );
   const proof = await prove(
@@ -141,10 +162,12 @@ async function installBundle(
     tagsMoved: links.tags,
     certificates: certificates.action,
     ...(run.why === undefined ? {} : { container: run.why }),
+    ...(adoption && { adopted: { containerKept: adoption.record.container !== undefined } }),
   };
   const receipt = await writeReceipt({
     ...{ layout, index, bundleDigest: digest, settings, done, proof, changed, times: reporter },
   });
+  const pruned = options.prune && (await pruneSite(layout, options.prune, reporter));
   return {
     ...{
       site: layout.root,
@@ -155,6 +178,7 @@ async function installBundle(
       ...done,
       proof,
       receipt,
+      ...(pruned && { pruned }),
       findings,
     },
   };

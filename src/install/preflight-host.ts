@@ -8,12 +8,19 @@ import type { SiteLayout } from "../site/layout.ts";
 import type { Finding } from "./finding.ts";
 import { containerName, isOurs, nextName, previousName, siteLabel } from "./registry-container.ts";
 
-/** The names that the step "run" uses are free or this site's. */
-export async function checkContainer(engine: Engine, layout: SiteLayout): Promise<Finding[]> {
+/**
+ * The names that the step "run" uses are free or this site's.
+ * @param adoption the id of the container that is taken over, or else the command that would take one over
+ */
+export async function checkContainer(
+  engine: Engine,
+  layout: SiteLayout,
+  adoption: { adopted?: string | undefined; toAdopt?: string | undefined } = {},
+): Promise<Finding[]> {
   const findings = await Promise.all(
     [containerName, previousName, nextName].map(async (name): Promise<Finding[]> => {
       const info = await inspectContainer(engine, name);
-      if (info === undefined || isOurs(info, layout)) return [];
+      if (info === undefined || isOurs(info, layout) || info.Id === adoption.adopted) return [];
       const site = info.Config.Labels?.[siteLabel];
       const whose = site === undefined ? "it isn't drydock's" : `it serves the site ${site}`;
       return [
@@ -21,7 +28,10 @@ export async function checkContainer(engine: Engine, layout: SiteLayout): Promis
           check: "container",
           level: "error",
           text: `there is a container "${name}" (image ${info.Config.Image}), and ${whose}`,
-          hint: `It is left alone. Rename it (docker rename ${name} …) or remove it, then try again.`,
+          hint:
+            name === containerName && site === undefined && adoption.toAdopt !== undefined
+              ? `It is left alone. To take it over: \`${adoption.toAdopt}\`. Or rename it (docker rename ${name} …) or remove it, then try again.`
+              : `It is left alone. Rename it (docker rename ${name} …) or remove it, then try again.`,
         },
       ];
     }),
@@ -32,17 +42,22 @@ export async function checkContainer(engine: Engine, layout: SiteLayout): Promis
 /**
  * The port is free, or the site's own registry has it.
  * @param engine undefined if there is none @param command gives the command with another port
+ * @param adopted the id of the container that is taken over
  */
 export async function checkPort(
   engine: Engine | undefined,
   layout: SiteLayout,
   port: number,
   command: (port: number) => string,
+  adopted?: string,
 ): Promise<Finding[]> {
   if (!(await isTaken(port))) return [{ check: "port", level: "ok", text: `${port} is free` }];
   const container = engine === undefined ? undefined : await containerOn(engine, port);
   if (container?.site === layout.root) {
     return [{ check: "port", level: "ok", text: `${port} is the registry's own` }];
+  }
+  if (container !== undefined && container.id === adopted) {
+    return [{ check: "port", level: "ok", text: `${port} is that of the registry that is taken over` }];
   }
   const holder = container === undefined ? await processOn(port) : `container "${container.name}"`;
   return [
@@ -81,13 +96,14 @@ function isTakenAt(port: number, host: string): Promise<boolean> {
 async function containerOn(
   engine: Engine,
   port: number,
-): Promise<{ name: string; site: string | undefined } | undefined> {
+): Promise<{ id: string; name: string; site: string | undefined } | undefined> {
   const all = await engine.docker.listContainers().catch((error) => {
     throw engineFailure("list containers", error);
   });
   const found = all.find((one) => (one.Ports ?? []).some(({ PublicPort }) => PublicPort === port));
   if (found === undefined) return undefined;
-  return { name: (found.Names[0] ?? found.Id).replace(/^\//, ""), site: found.Labels?.[siteLabel] };
+  const name = (found.Names[0] ?? found.Id).replace(/^\//, "");
+  return { id: found.Id, name, site: found.Labels?.[siteLabel] };
 }
 
 /** `nginx (process 123)` from /proc (proc(5)): the listening socket's inode, then who has it open. */

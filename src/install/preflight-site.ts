@@ -8,12 +8,15 @@ import { isClaimed } from "../site/record.ts";
 import type { Finding } from "./finding.ts";
 import type { SpaceNeeded } from "./space.ts";
 
-/** The site's directory is absent, drydock's, or holds nothing where a registry's things would be. */
-export async function checkDirectory(layout: SiteLayout): Promise<Finding[]> {
+/**
+ * The site's directory is absent, drydock's, or holds nothing where a registry's things would be, unless that
+ * is taken over. @param toAdopt the command that would take it over; undefined: it is taken over
+ */
+export async function checkDirectory(layout: SiteLayout, toAdopt: string | undefined): Promise<Finding[]> {
   if (await isClaimed(layout)) return [{ check: "site", level: "ok", text: `${layout.root} is drydock's` }];
-  const [root, ...folders] = await Promise.all(
-    [layout.root, layout.certs, layout.storage, layout.releases, layout.files].map(contents),
-  );
+  // Releases are drydock's alone: where these came from is not known.
+  const data = toAdopt === undefined ? [] : [layout.certs, layout.storage, layout.files];
+  const [root, ...folders] = await Promise.all([layout.root, ...data, layout.releases].map(contents));
   if (root === undefined) {
     return [{ check: "site", level: "ok", text: `${layout.root} will be made` }];
   }
@@ -24,7 +27,10 @@ export async function checkDirectory(layout: SiteLayout): Promise<Finding[]> {
       check: "site",
       level: "error",
       text: `${foreign.map((one) => one?.path).join(" and ")} ${foreign.length === 1 ? "holds" : "hold"} what drydock did not put there`,
-      hint: "Move it away, or name another directory with --site.",
+      hint:
+        toAdopt === undefined
+          ? "Move it away, or name another directory with --site."
+          : `To take it over, with all that is in it: \`${toAdopt}\`. Or move it away, or name another directory with --site.`,
     },
   ];
 }

@@ -6,6 +6,7 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Engine, EngineDescription } from "../engine/engine.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { AdoptedRecord } from "../site/adopted.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { configFolder, type ServeSettings } from "../site/record.ts";
 import { commandToType, type FlagChanges } from "./command-to-type.ts";
@@ -30,6 +31,13 @@ export interface PreflightInput {
   needed: SpaceNeeded[];
   /** what will be done about certificates, and what is wrong with those that will be used */
   certificates: { makes: boolean; findings: Finding[] };
+  /** of a registry that is taken over */
+  adoption?: {
+    record: AdoptedRecord | undefined;
+    findings: Finding[];
+    /** whether hints may say to type --adopt: it would help, and was not said */
+    maySay: boolean;
+  };
   /** of the release's number against the one that is served; see downgrade.ts */
   downgrade?: Finding[];
   /** of the clients, if any are listed */
@@ -51,14 +59,15 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
   const withPort = (port: number) => command({ port });
   const withAddresses = (addresses: string[]) =>
     command({ addresses, ...(index.certificates.from === "site" ? {} : { newCertificates: true }) });
+  const toAdopt = input.adoption?.maySay === false ? undefined : command({ adopt: true });
   const checks: (Finding[] | Promise<Finding[]>)[] = [
     "platform" in described
       ? checkEngine(index, input.engine, described, settings.port, withPort)
       : [described],
     ...("platform" in described
-      ? atEngine(input, described, withPort)
+      ? atEngine(input, described, withPort, toAdopt)
       : [checkPort(undefined, layout, settings.port, withPort), checkSpace(input.needed)]),
-    checkDirectory(layout),
+    checkDirectory(layout, toAdopt),
     checkWritable([...folders, layout.releases]),
     checkFileSystem(layout.storage, index),
     checkIncoming(layout),
@@ -68,6 +77,7 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
     checkClock(input.now, index.created, certificates.makes),
     checkAddresses(settings.addresses, withAddresses),
     certificates.findings,
+    input.adoption?.findings ?? [],
     input.downgrade ?? [],
     input.checkClients?.() ?? [],
   ];
@@ -78,14 +88,16 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
 
 /** The checks that need an engine that answers. */
 function atEngine(
-  { index, layout, engine, settings, needed }: PreflightInput,
+  { index, layout, engine, settings, needed, adoption }: PreflightInput,
   described: EngineDescription,
   withPort: (port: number) => string,
+  toAdopt: string | undefined,
 ): Promise<Finding[]>[] {
+  const adopted = adoption?.record?.container?.id;
   return [
-    checkContainer(engine, layout),
+    checkContainer(engine, layout, { adopted, toAdopt }),
     checkContainersLeft(engine, layout),
-    checkPort(engine, layout, settings.port, withPort),
+    checkPort(engine, layout, settings.port, withPort, adopted),
     engineSpace(index, engine, described).then((more) => checkSpace([...needed, ...more])),
   ];
 }

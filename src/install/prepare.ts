@@ -15,9 +15,10 @@ import {
   type ServeSettings,
   type SiteChoices,
 } from "../site/record.ts";
+import { type Adoption, planAdoption } from "./adopt.ts";
 import { certificateFindings } from "./certificate-findings.ts";
-import { type CertificatePlan, planCertificates } from "./certificates.ts";
-import { commandToType } from "./command-to-type.ts";
+import { addressesServed, type CertificatePlan, planCertificates } from "./certificates.ts";
+import { commandToType, type FlagChanges } from "./command-to-type.ts";
 import { checkDowngrade } from "./downgrade.ts";
 import type { Finding } from "./finding.ts";
 import type { InstallOptions } from "./install.ts";
@@ -35,6 +36,8 @@ export interface Prepared {
   engine: Engine;
   placement: Placement;
   certificates: CertificatePlan;
+  /** of the registry that is taken over, if one is */
+  adoption: Adoption | undefined;
   /** of preflight; errors among them are not thrown here */
   findings: Finding[];
 }
@@ -70,20 +73,32 @@ export async function prepare(
   const { index } = bundle;
   const { typed = ["drydock", "install", options.bundle] } = options;
   const served = await currentRelease(layout);
-  const { settings, chosen } = settingsFor(index, options.choices ?? {}, served);
-  const { addresses } = settings;
-  options.checkAddresses?.(addresses);
   const now = new Date();
   const engine = connectEngine();
+  const { choices = {}, newCertificates = false, adopt = false } = options;
+  const command = (changes: FlagChanges) => commandToType(typed, changes);
+  const {
+    adoption,
+    returning,
+    findings: ofAdoption,
+  } = await planAdoption(engine, layout, {
+    ...{ adopt, registry: index.registry, choices, newCertificates, command },
+  });
+  const adopted = adoption?.certificates.pair;
+  const { settings: wanted, chosen } = settingsFor(index, { ...adoption?.choices, ...choices }, served);
+  const addresses = await addressesServed(layout, wanted.addresses, { adopted, newCertificates });
+  const settings = { ...wanted, addresses };
+  options.checkAddresses?.(addresses);
   const digest: Digest = `sha256:${bundle.digest}`;
   const placement = await planPlacement(index, layout, digest);
-  const certificates = await planCertificates(bundle, layout, {
-    addresses,
-    askPassphrase: options.askPassphrase,
-    newCertificates: options.newCertificates,
-    newCertificatesCommand: commandToType(typed, { newCertificates: true }),
-    now,
-  });
+  const certificates = isBlocked(adoption)
+    ? keepAsTheyAre
+    : await planCertificates(bundle, layout, {
+        ...{ addresses, adopted, newCertificates, now },
+        askPassphrase: options.askPassphrase,
+        newCertificatesCommand: command({ newCertificates: true }),
+        addressesCommand: adopted && ((others) => command({ addresses: others })),
+      });
   const { action } = certificates;
   const { checkClients } = options;
   const findings = await asStep(reporter, async () =>
@@ -94,12 +109,28 @@ export async function prepare(
         makes: action === "make" || action === "renew",
         findings: certificateFindings(certificates),
       },
+      adoption: {
+        record: adoption?.record ?? returning,
+        findings: ofAdoption,
+        maySay: !adopt && served === undefined,
+      },
       downgrade: checkDowngrade(index, served, options.allowDowngrade === true),
       checkClients: checkClients && (() => checkClients(addresses)),
     }),
   );
-  return { served, settings, chosen, engine, placement, certificates, findings };
+  return { served, settings, chosen, engine, placement, certificates, adoption, findings };
 }
+
+/** What is wrong with the certificates that would be taken over is told there. */
+function isBlocked(adoption: Adoption | undefined): boolean {
+  return adoption?.certificates.findings.some(({ level }) => level === "error") === true;
+}
+
+const keepAsTheyAre: CertificatePlan = {
+  action: "keep",
+  findings: [],
+  pair: () => Promise.reject(new Error("they were not found")),
+};
 
 /** The step has failed if there are errors, though they are not thrown here. */
 async function asStep(reporter: Reporter, work: () => Promise<Finding[]>): Promise<Finding[]> {

@@ -84,12 +84,13 @@ export async function prove(input: ProveInput, reporter: Reporter = silentReport
 }
 
 /**
- * 127.0.0.1 as each name and address, and each IP address of this host as itself. An address that is
+ * The connection goes to 127.0.0.1 as each name and address (itself among them unless the certificate is one
+ * that drydock did not make), and to each IP address of this host as itself. An address that is
  * translated on the way to this host can't be tried from here.
  */
 export function waysIn(addresses: string[]): Proof["addresses"] {
   const here = new Set(hostAddresses());
-  const names = [...new Set([...addresses, "127.0.0.1"])];
+  const names = [...new Set(addresses)];
   const own = names.filter((name) => isIP(name) !== 0 && here.has(name) && name !== "127.0.0.1");
   return [
     ...names.map((as) => ({ connect: "127.0.0.1", as })),
@@ -116,7 +117,7 @@ async function proveAddresses(input: ProveInput, ways: Proof["addresses"]): Prom
 
 /** Asks under each name and address. @returns with each the last reason why the registry doesn't answer so */
 export async function tryWays(
-  at: Pick<RegistryAddress, "ca" | "port" | "timeoutSeconds">,
+  at: Pick<RegistryAddress, "ca" | "port" | "timeoutSeconds" | "checkName">,
   ways: Proof["addresses"],
   patienceSeconds: number,
 ): Promise<{ connect: string; as: string; error?: unknown }[]> {

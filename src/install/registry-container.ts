@@ -14,6 +14,9 @@ export const previousName = "registry-previous";
 /** The new one, until the old one has made room. */
 export const nextName = "registry-next";
 
+/** The one that was there before drydock, where it was taken over: kept, stopped, to be given back. */
+export const adoptedName = "registry-adopted";
+
 /** The directory of the site that a container serves: says that it is drydock's. */
 export const siteLabel = "org.drydock.site";
 /** The digest of its registry.pem: a registry reads its certificate once, when it starts. */
@@ -127,7 +130,8 @@ function mountsOf(info: ContainerInfo): Record<string, string> {
   return Object.fromEntries(info.Mounts.map((mount) => [mount.Destination, `${mount.Source} ${mount.RW}`]));
 }
 
-function registryVariables(env: string[] | undefined): Record<string, string> {
+/** The registry's settings among a container's variables. */
+export function registryVariables(env: string[] | undefined): Record<string, string> {
   const pairs = (env ?? []).map((text): [string, string] => {
     const at = text.indexOf("=");
     return [text.slice(0, at), text.slice(at + 1)];

@@ -20,7 +20,9 @@ import {
 } from "../site/record.ts";
 import { putBackTags } from "./begin.ts";
 import { removeContainers } from "./containers.ts";
+import { giveBack, toGiveBack } from "./give-back.ts";
 import { findRelease, listed, releaseBefore, tagsAtEnd, type Way, wayTo } from "./history.ts";
+import { removeLeftovers } from "./leftovers.ts";
 import { checkContainer, checkPort } from "./preflight-host.ts";
 import { type Proof, prove } from "./prove.ts";
 import { refreshLastProof } from "./receipt.ts";
@@ -48,7 +50,7 @@ export interface RollbackResult {
   site: string;
   /** what was current, or was being installed */
   from: ReleaseName;
-  /** what is served now; absent if the site's first install was undone */
+  /** what is served now; absent if the site's first install was undone, or what was there given back */
   to?: ReleaseName;
   /** whether it was an interrupted install that was undone */
   interrupted: boolean;
@@ -60,6 +62,8 @@ export interface RollbackResult {
   /** what was done to the registry's container, if anything */
   container?: string;
   proof?: Proof;
+  /** present if what was here before drydock was given back: its container, if it had one */
+  givenBack?: { container?: string; running?: boolean };
   warnings: string[];
 }
 
@@ -83,6 +87,8 @@ export async function rollback(options: RollbackOptions, reporter: Reporter): Pr
   const layout = await findSite(options.site);
   const lock = await takeLock("site", layout.root);
   try {
+    const adopted = await toGiveBack(layout, options.release);
+    if (adopted !== undefined) return await giveBack(layout, adopted, reporter);
     const plan = await planRollback(layout, options.release);
     return plan.target === undefined
       ? await undoFirst(plan, reporter)
@@ -133,6 +139,7 @@ async function goTo(target: ReleaseRecord, plan: Plan, reporter: Reporter): Prom
   const { layout, engine, interrupted, wanted } = plan;
   const certificates = await runStep(reporter, "check", () => check(target, plan));
   for (const warning of certificates.warnings) reporter.warn(warning);
+  await removeLeftovers(layout);
   const tags = await runStep(
     reporter,
     "tags",
@@ -231,6 +238,7 @@ async function undoFirst(plan: Plan, reporter: Reporter): Promise<RollbackResult
   if (interrupted === undefined) throw new Error("nothing to undo");
   await runStep(reporter, "check", () => engine.describe());
   const container = await runStep(reporter, "container", () => removeContainers(engine, layout));
+  await removeLeftovers(layout);
   const tags = await runStep(reporter, "tags", () => putBackTags(interrupted, layout));
   await removeJournal(layout);
   return {

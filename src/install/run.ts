@@ -4,7 +4,8 @@
  *
  * Replacing keeps the old container, stopped and renamed to `registry-previous`, until the new one has
  * answered; if it doesn't, the old one is put back and serves on. A run that was killed in between leaves
- * `registry-previous` or `registry-next` behind, and the next run cleans up.
+ * `registry-previous` or `registry-next` behind, and the next run cleans up. One that was taken over is kept
+ * for good, as `registry-adopted`.
  */
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,8 +21,11 @@ import {
 import type { Engine } from "../engine/engine.ts";
 import { DrydockError, errorText } from "../errors.ts";
 import { digestOf } from "../oci/digest.ts";
+import type { AdoptedContainer } from "../site/adopted.ts";
+import { restoreAdopted, retireAdopted } from "./adopted-container.ts";
 import { askRegistry } from "./registry-client.ts";
 import {
+  adoptedName,
   containerName,
   containerOptions,
   difference,
@@ -42,10 +46,16 @@ export interface RunResult {
 export interface RunOptions extends Omit<RegistrySettings, "certificate" | "relabel"> {
   /** how long a registry may take until it answers; 30 if left out */
   patienceSeconds?: number;
+  /** somebody else's container that this one takes the place of: it is kept as `registry-adopted` */
+  adopted?: AdoptedContainer;
 }
+
+/** What is done where a registry is taken over, for people. */
+export const takesPlace = `made; the one before it is kept as "${adoptedName}"`;
 
 interface Work {
   engine: Engine;
+  adopted: AdoptedContainer | undefined;
   settings: RegistrySettings;
   ca: Buffer;
   patienceSeconds: number;
@@ -62,19 +72,21 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
   const certificate = digestOf(await readFile(layout.serverCertificate));
   const work: Work = {
     engine,
+    adopted: options.adopted,
     settings: { ...options, certificate, relabel: await isEnforcing() },
     ca: await readFile(layout.caCertificate),
     patienceSeconds: options.patienceSeconds ?? 30,
   };
   await removeLeftover(work, nextName);
   const current = await ourContainer(work, containerName);
-  if (current === undefined) return await replace(work, "made");
+  if (current === undefined) return await replace(work, options.adopted ? takesPlace : "made");
+  if (current.Id === options.adopted?.id) return await replace(work, takesPlace);
   const differs = difference(current, work.settings);
   if (differs !== undefined) return await replace(work, `replaced: ${differs}`);
 
-  const kept = (await ourContainer(work, previousName)) !== undefined;
+  const old = await oldContainer(work);
   // A killed run: nobody has seen yet whether the new one serves. With the other one stopped, see now.
-  if (kept) await stopContainer(engine, previousName);
+  if (old !== undefined) await stopContainer(engine, old);
   const changed = !current.State.Running || current.State.Restarting;
   try {
     // The engine waits longer and longer between its own tries: begin anew.
@@ -82,51 +94,75 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
     await startContainer(engine, containerName);
     await serves(work);
   } catch (error) {
-    return await failed(work, current.Id, error, kept);
+    return await failed(work, current.Id, error, old);
   }
-  await removeLeftover(work, previousName);
+  await dismissOld(work);
   return { changed, ...(changed ? { why: "started" } : {}), containerId: current.Id };
 }
 
 async function replace(work: Work, why: string): Promise<RunResult> {
-  const { engine, settings } = work;
+  const { engine, settings, adopted } = work;
   const containerId = await createContainer(engine, { name: nextName, ...containerOptions(settings) });
-  let old = (await ourContainer(work, previousName)) !== undefined;
+  let old = await oldContainer(work);
   try {
-    if ((await ourContainer(work, containerName)) !== undefined) {
-      await stopContainer(engine, containerName);
-      // Beside a `registry-previous` this one was never seen serving: that one is what to go back to.
-      if (old) await removeContainer(engine, containerName);
-      else await renameContainer(engine, containerName, previousName);
-      old = true;
+    const current = await ourContainer(work, containerName);
+    if (current !== undefined) {
+      const [name, before] = [current.Id === adopted?.id ? adoptedName : previousName, old];
+      old ??= current.Id;
+      await stopContainer(engine, current.Id);
+      // Beside an old one this one was never seen serving: the other is what to go back to.
+      if (before !== undefined && before !== current.Id) await removeContainer(engine, current.Id);
+      else await renameContainer(engine, current.Id, name);
     }
-    if (old) await stopContainer(engine, previousName);
+    if (old !== undefined) await stopContainer(engine, old);
     await renameContainer(engine, nextName, containerName);
     await startContainer(engine, containerName);
     await serves(work);
   } catch (error) {
     return await failed(work, containerId, error, old);
   }
-  await removeLeftover(work, previousName);
+  await dismissOld(work);
   return { changed: true, why, containerId };
 }
 
+/** The id of the one to go back to if the new one does not serve: our earlier one, else the one taken over. */
+async function oldContainer(work: Work): Promise<string | undefined> {
+  const ours = await ourContainer(work, previousName);
+  if (ours !== undefined || work.adopted === undefined) return ours?.Id;
+  return (await inspectContainer(work.engine, work.adopted.id))?.Id;
+}
+
+/** The new one was seen serving. Ours is removed, and the one that was taken over is kept. */
+async function dismissOld(work: Work): Promise<void> {
+  await removeLeftover(work, previousName);
+  if (work.adopted !== undefined) await retireAdopted(work.engine, work.adopted);
+}
+
 /** Puts the old container back, if there is one, and says why the new one doesn't serve. */
-async function failed(work: Work, containerId: string, error: unknown, old: boolean): Promise<never> {
+async function failed(
+  work: Work,
+  containerId: string,
+  error: unknown,
+  old: string | undefined,
+): Promise<never> {
   const output = await lastOutput(work.engine, containerId);
-  const after = old ? await restore(work, containerId) : "";
+  const after = old === undefined ? "" : await restore(work, containerId, old);
   const said = output === "" ? "" : `\nIts last output:\n${output}`;
   throw new DrydockError("host", `start the registry: ${errorText(error)}${after}${said}`, {
-    hint: old ? undefined : `docker logs ${containerName} shows all its output.`,
+    hint: old === undefined ? `docker logs ${containerName} shows all its output.` : undefined,
     cause: error,
   });
 }
 
 /** @returns what came of it, to be added to an error's text */
-async function restore(work: Work, newId: string): Promise<string> {
-  const { engine } = work;
+async function restore(work: Work, newId: string, old: string): Promise<string> {
+  const { engine, adopted } = work;
   try {
     await removeContainer(engine, newId);
+    if (old === adopted?.id) {
+      await restoreAdopted(engine, adopted);
+      return adopted.running ? "; the one before it is started again" : "; the one before it is put back";
+    }
     // It may have failed before the old one was renamed.
     if ((await ourContainer(work, previousName)) !== undefined) {
       await renameContainer(engine, previousName, containerName);
@@ -165,6 +201,7 @@ async function serves(work: Work): Promise<void> {
 async function ourContainer(work: Work, name: string) {
   const info = await inspectContainer(work.engine, name);
   if (info === undefined || isOurs(info, work.settings.layout)) return info;
+  if (name === containerName && info.Id === work.adopted?.id) return info;
   throw new DrydockError("preflight", `container "${name}" is there and is not of this site`, {
     hint: `Rename or remove it (docker rename ${name} …), then run the same command again.`,
   });

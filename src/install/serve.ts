@@ -6,6 +6,7 @@ import type { Engine } from "../engine/engine.ts";
 import { loadImage } from "../engine/load.ts";
 import { DrydockError, errorText } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
+import type { AdoptedContainer } from "../site/adopted.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ReleaseRecord } from "../site/record.ts";
 import { registryPlatform } from "./registry-platform.ts";
@@ -28,11 +29,12 @@ export async function registryImageFor(index: BundleIndex, engine: Engine): Prom
   throw new DrydockError("preflight", `the bundle has no registry image for ${platform}`);
 }
 
-/** @throws DrydockError as runRegistry and loadImage do */
+/** @param adopted the one that it takes the place of @throws DrydockError as runRegistry and loadImage do */
 export async function serveRelease(
   engine: Engine,
   layout: SiteLayout,
   record: Pick<ReleaseRecord, "bundleDigest" | "registryImage" | "settings">,
+  adopted?: AdoptedContainer,
 ): Promise<RunResult> {
   const release = layout.release(record.bundleDigest);
   const image = record.registryImage;
@@ -42,7 +44,7 @@ export async function serveRelease(
     name: registryImageName(image),
   });
   const { port, access } = record.settings;
-  return await runRegistry(engine, { layout, port, access, imageId });
+  return await runRegistry(engine, { layout, port, access, imageId, ...(adopted && { adopted }) });
 }
 
 async function readManifest(path: string): Promise<Buffer> {

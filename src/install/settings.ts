@@ -6,8 +6,8 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import { checkAddress } from "../certificates/addresses.ts";
 import type { ReleaseRecord, ServeSettings, SiteChoices } from "../site/record.ts";
 
-/** Every certificate holds it, since the proof asks there. */
-const loopback = "127.0.0.1";
+/** Every certificate of drydock's holds it, since the proof asks there. */
+export const loopback = "127.0.0.1";
 
 /**
  * @param choices what the command line says @param current the release that is served now, if any
@@ -24,7 +24,7 @@ export function settingsFor(
     settings: {
       addresses: addresses ? [...new Set([...addresses, loopback])] : index.addresses,
       port: chosen.port ?? index.registry.port,
-      access: index.registry.access,
+      access: chosen.access ?? index.registry.access,
     },
     chosen,
   };

@@ -9,7 +9,8 @@ import { DrydockError, type ErrorKind } from "../errors.ts";
 import { lockHolder } from "../lock.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Reporter, runStep, silentReporter } from "../reporter.ts";
-import { type Journal, readInterrupted } from "../site/journal.ts";
+import { type AdoptedRecord, readAdopted } from "../site/adopted.ts";
+import { type Journal, readInterrupted, readInterruptedPrune } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import {
   currentRelease,
@@ -22,6 +23,7 @@ import { type Finding, findingOf } from "./finding.ts";
 import { minute, setTheClock } from "./preflight-system.ts";
 import { type DatedProof, hostPort, readReceipt } from "./receipt.ts";
 import { type KeptRelease, readKept, recordedOf } from "./recorded.ts";
+import { adoptedName } from "./registry-container.ts";
 import { type CertificatesStatus, certificatesStatus, expiry } from "./status-certificates.ts";
 import {
   type ContainerStatus,
@@ -67,6 +69,8 @@ export interface SiteStatus {
   release: ReleaseStatus;
   /** in the order in which they were installed */
   releases: ReleaseStatus[];
+  /** present if what was there before drydock was taken over, and is kept to be given back */
+  adopted?: { at: string; container?: string; returningSince?: string };
   /** how many tags the releases in effect have together */
   images: number;
   storage: StorageStatus;
@@ -94,7 +98,8 @@ export async function siteStatus(
   const layout = await findSite(options.site);
   const now = options.now ?? new Date();
   const current = await currentRelease(layout);
-  const journal = await readInterrupted(layout);
+  const adopted = await readAdopted(layout).catch(() => undefined);
+  const journal = (await readInterrupted(layout)) ?? (await readInterruptedPrune(layout));
   const holder = await lockHolder("site", layout.root);
   if (current === undefined) throw nothingInstalled(layout, journal, holder);
   const releases = await listReleases(layout);
@@ -123,6 +128,7 @@ export async function siteStatus(
     ...settings,
     release: releaseStatus(current, current),
     releases: all,
+    ...(adopted === undefined ? {} : { adopted: adoptedStatus(adopted) }),
     images: deep.images,
     storage: deep.storage,
     certificates,
@@ -142,6 +148,18 @@ export function whatIsWrong(findings: readonly Finding[]): ErrorKind | undefined
   if (errors.some(({ check }) => check === storageCheck)) return "integrity";
   if (errors.some(({ check }) => check !== expiry)) return "host";
   return findings.some(({ check }) => check === expiry) ? "certificate" : undefined;
+}
+
+function adoptedStatus({
+  adoptedAt,
+  container,
+  returningSince,
+}: AdoptedRecord): NonNullable<SiteStatus["adopted"]> {
+  return {
+    at: adoptedAt,
+    ...(container === undefined ? {} : { container: adoptedName }),
+    ...(returningSince === undefined ? {} : { returningSince }),
+  };
 }
 
 function nothingInstalled(
@@ -251,16 +269,19 @@ function checkJournal(journal: Journal | undefined, holder: number | undefined):
     return [{ check: "action", level: "ok", text: `another drydock${who} is working here just now` }];
   }
   const { action, name, release, begunAt } = journal;
-  const what =
-    action === "rollback" ? "the rollback to" : action === "prune" ? "the prune of" : "the install of";
-  const text = `${what} ${name}, release ${release}, begun on ${minute(new Date(begunAt))},`;
+  const to = action === "rollback" ? "to" : "of";
+  const what = action === "prune" ? "a prune" : `the ${action} ${to} ${name}, release ${release}`;
+  const text = `${what}, begun on ${minute(new Date(begunAt))},`;
   if (holder !== undefined) return [{ check: "action", level: "ok", text: `${text} is under way${who}` }];
   return [
     {
       check: "action",
       level: "error",
       text: `${text} was interrupted`,
-      hint: "Run the same command again: it goes on where it was. Or `drydock rollback` to put back what was before.",
+      hint:
+        action === "prune"
+          ? "`drydock prune` completes it, and starts the registry again."
+          : "Run the same command again: it goes on where it was. Or `drydock rollback` to put back what was before.",
     },
   ];
 }

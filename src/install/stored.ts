@@ -24,6 +24,26 @@ export async function checkStored(
   release: ReleaseRecord,
   wanted: readonly TagValue[],
 ): Promise<void> {
+  const missing = await missingOf(layout, wanted);
+  await lookForContent(layout, release, missing);
+  if (missing.length === 0) return;
+  throw new DrydockError(
+    "preflight",
+    `go to ${nameOf(release)}: not all of it is at the site\n${listOf(missing)}`,
+    { hint: "Nothing was changed. Install its bundle again: that places what is missing." },
+  );
+}
+
+/** The same for tags alone. @throws DrydockError "preflight" naming what is missing */
+export async function checkTagsStored(layout: SiteLayout, wanted: readonly TagValue[]): Promise<void> {
+  const missing = await missingOf(layout, wanted);
+  if (missing.length === 0) return;
+  throw new DrydockError("preflight", `put tags back: not all that they named is there\n${listOf(missing)}`, {
+    hint: "Nothing was changed.",
+  });
+}
+
+async function missingOf(layout: SiteLayout, wanted: readonly TagValue[]): Promise<string[]> {
   const missing: string[] = [];
   await eachOf(wanted, async ({ repository, tag, digest }) => {
     if (digest === undefined) return;
@@ -32,15 +52,12 @@ export async function checkStored(
       (await hasLink(layout, revisionLinkPath(repository, digest), digest));
     if (!there) missing.push(`${repository}:${tag} would name ${digest}, which is not there`);
   });
-  await lookForContent(layout, release, missing);
-  if (missing.length === 0) return;
+  return missing;
+}
+
+function listOf(missing: string[]): string {
   const more = missing.length > shown ? [`and ${missing.length - shown} more`] : [];
-  const lines = [...missing.sort().slice(0, shown), ...more].map((line) => `  ${line}`);
-  throw new DrydockError(
-    "preflight",
-    `go to ${nameOf(release)}: not all of it is at the site\n${lines.join("\n")}`,
-    { hint: "Nothing was changed. Install its bundle again: that places what is missing." },
-  );
+  return [...missing.sort().slice(0, shown), ...more].map((line) => `  ${line}`).join("\n");
 }
 
 /** @param missing is added to */

@@ -4,14 +4,19 @@
  * neither a release nor a whole record.
  */
 import { lstat, readdir, realpath, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { inspectContainer, removeContainer } from "../engine/container.ts";
 import { connectEngine, type Engine, engineFailure, engineStatus } from "../engine/engine.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { takeLock } from "../lock.ts";
 import { type Reporter, runStep } from "../reporter.ts";
+import { type AdoptedContainer, readAdopted } from "../site/adopted.ts";
+import { removeTemporaries } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { configFolder, findSite, forgetSite } from "../site/record.ts";
 import { removeContainers } from "./containers.ts";
+import { bringBack } from "./give-back.ts";
+import { adoptedName, containerName } from "./registry-container.ts";
 import { removeEmpty, removeTree } from "./remove-tree.ts";
 import { imageRepository } from "./serve.ts";
 
@@ -31,6 +36,8 @@ export interface UninstallResult {
   kept: string[];
   /** mount points that are empty now */
   emptied: string[];
+  /** the container that was here before drydock, if it is there again */
+  givenBack?: string;
   /** what could not be removed, and why */
   left: { what: string; why: string }[];
 }
@@ -40,10 +47,14 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
   const layout = await findSite(options.site);
   const lock = await takeLock("site", layout.root);
   try {
-    const claimed = await exists(layout.marker);
+    const claimed = (await exists(layout.marker)) || (await exists(layout.adopted.record));
     if (options.deleteData) await checkDeletable(layout, claimed);
     const result: UninstallResult = { site: layout.root, removed: [], kept: [], emptied: [], left: [] };
-    await runStep(reporter, "container", () => removeFromEngine(layout, result));
+    const adopted = await readAdopted(layout).catch(() => undefined);
+    await runStep(reporter, "container", async () => {
+      await removeFromEngine(layout, result);
+      if (adopted?.container) await release(layout, adopted.container, options.deleteData, result);
+    });
     await runStep(reporter, "files", async () => {
       if (claimed && options.deleteData) await deleteAll(layout, result);
       else if (claimed) await removeOwn(layout, result);
@@ -57,12 +68,19 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
   }
 }
 
-/** What would be deleted by --delete-data, if there is anything: to ask about it before. */
-export async function isDeletable(site: string | undefined): Promise<string | undefined> {
+/**
+ * What would be deleted by --delete-data, if there is anything: to ask about it before. With it goes the
+ * container that was there before drydock, if there was one.
+ */
+export async function isDeletable(
+  site: string | undefined,
+): Promise<{ folder: string; container?: string } | undefined> {
   const layout = await findSite(site);
-  const claimed = await exists(layout.marker);
+  const claimed = (await exists(layout.marker)) || (await exists(layout.adopted.record));
   await checkDeletable(layout, claimed);
-  return claimed ? layout.root : undefined;
+  if (!claimed) return undefined;
+  const adopted = await readAdopted(layout).catch(() => undefined);
+  return { folder: layout.root, ...(adopted?.container ? { container: adoptedName } : {}) };
 }
 
 async function checkDeletable({ root }: SiteLayout, claimed: boolean): Promise<void> {
@@ -80,6 +98,36 @@ async function removeFromEngine(layout: SiteLayout, result: UninstallResult): Pr
     for (const name of await removeContainers(engine, layout)) result.removed.push(`container ${name}`);
     for (const name of await removeImages(engine)) result.removed.push(`image ${name}`);
   });
+}
+
+/**
+ * The container that was there before drydock: back in its place, or removed with its data. Where that fails
+ * its record stays, for the next try.
+ */
+async function release(
+  layout: SiteLayout,
+  container: AdoptedContainer,
+  deleteData: boolean,
+  result: UninstallResult,
+): Promise<void> {
+  await attempt(result, whatAdopted, async () => {
+    const engine = connectEngine();
+    if ((await inspectContainer(engine, container.id)) === undefined) return;
+    if (deleteData) {
+      await removeContainer(engine, container.id);
+      result.removed.push(`container ${adoptedName}`);
+    } else {
+      await bringBack(engine, layout, container);
+      result.givenBack = containerName;
+    }
+  });
+}
+
+const whatAdopted = "the container that was here before drydock";
+
+/** Whether its record is still needed. */
+function isHeld({ left }: UninstallResult): boolean {
+  return left.some(({ what }) => what === whatAdopted);
 }
 
 /** Those that no container uses: another site's may. */
@@ -111,8 +159,11 @@ async function removeImage(engine: Engine, name: string): Promise<boolean> {
 
 /** What is drydock's own in the site; the marker last, so that a run that is cut short can be repeated. */
 async function removeOwn(layout: SiteLayout, result: UninstallResult): Promise<void> {
-  for (const path of [layout.releases, layout.incoming, layout.journal, layout.marker])
-    await remove(path, result);
+  const own = [layout.releases, layout.incoming, layout.journal, layout.marker];
+  for (const path of isHeld(result) ? own : [...own, layout.adopted.folder]) await remove(path, result);
+  // A run that was killed may have left some.
+  for (const folder of [layout.root, layout.certs])
+    await attempt(result, folder, () => removeTemporaries(folder));
   for (const path of [layout.storage, layout.certs, layout.files])
     if ((await namesIn(path)).length > 0) result.kept.push(path);
   if (result.kept.length > 0 || (await namesIn(layout.root)).length > 0) return;
@@ -125,8 +176,9 @@ async function removeOwn(layout: SiteLayout, result: UninstallResult): Promise<v
 async function deleteAll(layout: SiteLayout, result: UninstallResult): Promise<void> {
   const root = await realpath(layout.root);
   const marker = "drydock.json";
-  for (const name of await namesIn(root)) if (name !== marker) await remove(join(root, name), result);
-  if (result.left.some(({ what }) => what.startsWith(`${root}/`))) return;
+  const kept = isHeld(result) ? [marker, basename(layout.adopted.folder)] : [marker];
+  for (const name of await namesIn(root)) if (!kept.includes(name)) await remove(join(root, name), result);
+  if (isHeld(result) || result.left.some(({ what }) => what.startsWith(`${root}/`))) return;
   await remove(join(root, marker), result);
   await attempt(result, layout.root, async () => {
     result.emptied.push(...(await removeEmpty(root, result.emptied.length > 0)));

@@ -122,12 +122,17 @@ function checkedHex(digest: Digest): string {
 
 /** The folder of a repository; repositories whose names begin with its name stand in it, too. */
 export function repositoryPath(repository: string): string {
-  if (isRepositoryName(repository)) return `${storageRoot}/repositories/${repository}`;
+  if (isRepositoryName(repository)) return `${repositoriesRoot}/${repository}`;
   throw new DrydockError("input", `storage path: ${JSON.stringify(repository)} is not a repository name`);
+}
+
+/** The folder of a repository's tags, named as they are. */
+export function tagsPath(repository: string): string {
+  return `${repositoryPath(repository)}/_manifests/tags`;
 }
 
 /** The folder of all that is known of a tag: taking it away takes the tag away. */
 export function tagPath(repository: string, tag: string): string {
-  if (isTag(tag)) return `${repositoryPath(repository)}/_manifests/tags/${tag}`;
+  if (isTag(tag)) return `${tagsPath(repository)}/${tag}`;
   throw new DrydockError("input", `storage path: ${JSON.stringify(tag)} is not a tag`);
 }

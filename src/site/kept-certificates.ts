@@ -3,7 +3,9 @@
  * back to it puts them back.
  */
 
-import { makeFolder, writeDurably } from "./durable.ts";
+import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { cannotWrite, makeFolder, syncFolder, writeDurably } from "./durable.ts";
 import { readBytesIfThere } from "./json-file.ts";
 import type { ReleaseLayout, SiteLayout } from "./layout.ts";
 
@@ -52,4 +54,35 @@ export async function copyCertificates(from: Paths, to: Paths): Promise<boolean>
 /** Keeps the site's certificates, as they are now, in the release's folder. */
 export async function keepCertificates(layout: SiteLayout, release: ReleaseLayout): Promise<void> {
   await copyCertificates(layout, release);
+}
+
+/**
+ * The certificates that had drydock's names when a registry was taken over are there again; those that got
+ * such a name since go. @returns whether one differed @throws DrydockError "host"
+ */
+export async function giveBackCertificates(layout: SiteLayout): Promise<boolean> {
+  const before = await readCertificates(layout.adopted);
+  const there = await readCertificates(layout);
+  const names = {
+    ca: "caCertificate",
+    server: "serverCertificate",
+    key: "serverKey",
+    caKey: "caKey",
+  } as const;
+  let differed = await copyCertificates(layout.adopted, layout);
+  for (const one of ["ca", "server", "key", "caKey"] as const) {
+    if (before[one] !== undefined || there[one] === undefined) continue;
+    await removeDurably(layout[names[one]]);
+    differed = true;
+  }
+  return differed;
+}
+
+async function removeDurably(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+    await syncFolder(dirname(path));
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
 }

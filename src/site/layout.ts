@@ -10,8 +10,11 @@
  *   storage/                                       mounted at /var/lib/registry; docker/registry/v2/…
  *   storage/.drydock/                              blobs on their way in, under temporary names
  *   files/                                         what the manifest's `files:` carried
+ *   adopted/adopted.json                           what was here before drydock took it over (see adopted.ts)
+ *   adopted/certs/                                 copies of what certs/ held then
  *   releases/<hex of the bundle's digest>/
  *     release.json                                 the release's record: made last, so it says "complete"
+ *     pruned.json                                  its record once a prune has begun to remove the release
  *     certs/                                       copies of the site's certs/, as they were then
  *     bundle.json                                  the bundle index
  *     receipt.json  receipt.txt                    what was installed, when and how it was proven; the latter
@@ -40,13 +43,20 @@ export interface SiteLayout {
   /** In the storage's own folder, hence on its file system; the registry doesn't look there. */
   incoming: string;
   files: string;
+  adopted: AdoptedLayout;
   releases: string;
   release(bundleDigest: Digest): ReleaseLayout;
+}
+
+export interface AdoptedLayout extends ReturnType<typeof certificatePaths> {
+  folder: string;
+  record: string;
 }
 
 export interface ReleaseLayout {
   folder: string;
   record: string;
+  prunedRecord: string;
   bundleIndex: string;
   receipt: string;
   receiptPage: string;
@@ -74,6 +84,11 @@ export function siteLayout(root: string): SiteLayout {
     storage: join(at, "storage"),
     incoming: join(at, "storage", ".drydock"),
     files: join(at, "files"),
+    adopted: {
+      folder: join(at, "adopted"),
+      record: join(at, "adopted", "adopted.json"),
+      ...certificatePaths(join(at, "adopted", "certs")),
+    },
     releases: join(at, "releases"),
     release: (digest) => releaseLayout(join(at, "releases", hexOf(digest))),
   };
@@ -84,6 +99,7 @@ function releaseLayout(folder: string): ReleaseLayout {
   return {
     folder,
     record: join(folder, "release.json"),
+    prunedRecord: join(folder, "pruned.json"),
     bundleIndex: join(folder, "bundle.json"),
     receipt: join(folder, "receipt.json"),
     receiptPage: join(folder, "receipt.txt"),

@@ -30,6 +30,7 @@ export interface ServeSettings {
 export interface SiteChoices {
   addresses?: string[];
   port?: number;
+  access?: ServeSettings["access"];
 }
 
 /** One bundle as it was installed. Written when the install is complete. */
@@ -144,20 +145,29 @@ export async function writeRelease(layout: SiteLayout, record: ReleaseRecord): P
 
 /** The record of one bundle, or undefined if it isn't (completely) installed. */
 export async function readRelease(layout: SiteLayout, digest: Digest): Promise<ReleaseRecord | undefined> {
-  const path = layout.release(digest).record;
+  return await readRecord(layout.release(digest).record, digest);
+}
+
+/** A release's record in whichever file, or undefined if there is none. @throws DrydockError "host" if it is none. */
+export async function readRecord(path: string, digest: Digest): Promise<ReleaseRecord | undefined> {
   const record = await readJson(path);
   if (record === undefined) return undefined;
   if (isReleaseRecord(record) && record.bundleDigest === digest) return record;
   throw new DrydockError("host", `read "${path}": it is not the record of ${digest}`);
 }
 
-/** Every complete release, also those that were rolled back, in the order in which they were installed. */
-export async function listReleases(layout: SiteLayout): Promise<ReleaseRecord[]> {
+/** Whose folders there are: also of bundles that are not, or no longer, completely installed. */
+export async function listReleaseFolders(layout: SiteLayout): Promise<Digest[]> {
   const names = await readdir(layout.releases).catch((error) => {
     if (errorCode(error) === "ENOENT") return [];
     throw new DrydockError("host", `read "${layout.releases}": ${errorText(error)}`, { cause: error });
   });
-  const digests = names.map((name) => `sha256:${name}`).filter(isDigest);
+  return names.map((name) => `sha256:${name}`).filter(isDigest);
+}
+
+/** Every complete release, also those that were rolled back, in the order in which they were installed. */
+export async function listReleases(layout: SiteLayout): Promise<ReleaseRecord[]> {
+  const digests = await listReleaseFolders(layout);
   const records = await Promise.all(digests.map((digest) => readRelease(layout, digest)));
   return records.filter((record) => record !== undefined).sort((a, b) => a.sequence - b.sequence);
 }

@@ -1,13 +1,14 @@
 /**
  * A process that installs a bundle, or rolls back, until it is killed: at the begin of the step that is named
- * it says so on its stdout, and stands still. Arguments: the site, the step, the bundle or "rollback".
+ * it says so on its stdout, and stands still. Arguments: the site, the step, the bundle or "rollback"; then
+ * --adopt.
  */
 import { writeSync } from "node:fs";
 import { install } from "../../src/install/install.ts";
 import { rollback } from "../../src/install/rollback.ts";
 import { type Reporter, silentReporter } from "../../src/reporter.ts";
 
-const [site = "", stopAt = "", bundle = ""] = process.argv.slice(2);
+const [site = "", stopAt = "", bundle = "", flag] = process.argv.slice(2);
 
 const reporter: Reporter = {
   ...silentReporter,
@@ -19,5 +20,5 @@ const reporter: Reporter = {
 };
 
 if (bundle === "rollback") await rollback({ site }, reporter);
-else await install({ site, bundle, askPassphrase: undefined }, reporter);
+else await install({ site, bundle, adopt: flag === "--adopt", askPassphrase: undefined }, reporter);
 throw new Error(`no step "${stopAt}"`);

@@ -17,7 +17,7 @@ import { goInside, hostAddress, secondAddress } from "./inside.ts";
 import { makeSite, registryName, storeImage } from "./site-parts.ts";
 
 const folder = await goInside(import.meta.url);
-const addresses = [registryName, hostAddress, "10.99.99.99"];
+const addresses = [registryName, hostAddress, "10.99.99.99", "127.0.0.1"];
 const layout = await makeSite(join(folder, "site"), addresses);
 const images = {
   oci: makeImage({ files: { a: "oci" } }),

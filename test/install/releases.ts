@@ -3,7 +3,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
-import { install } from "../../src/install/install.ts";
+import { type InstallOptions, install } from "../../src/install/install.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { silentReporter } from "../../src/reporter.ts";
 import type { SiteLayout } from "../../src/site/layout.ts";
@@ -45,21 +45,17 @@ export function releaseBundle(of: ReleaseOf): Promise<WrittenBundle> {
   });
 }
 
-export function installAt(
-  layout: SiteLayout,
-  bundle: WrittenBundle,
-  more: { allowDowngrade?: boolean } = {},
-) {
+export function installAt(layout: SiteLayout, bundle: WrittenBundle, more: Partial<InstallOptions> = {}) {
   return install(
     { site: layout.root, bundle: bundle.path, askPassphrase: undefined, ...more },
     silentReporter,
   );
 }
 
-/** Installs in another process, and kills it (SIGKILL) where the step begins. @param what a bundle's path, or "rollback" */
-export async function killAt(layout: SiteLayout, step: string, what: string): Promise<void> {
+/** Installs in another process, and kills it (SIGKILL) where the step begins. @param what a bundle's path, or "rollback"; then --adopt */
+export async function killAt(layout: SiteLayout, step: string, ...what: string[]): Promise<void> {
   const file = join(import.meta.dirname, "install-child.ts");
-  const child = spawn(process.execPath, [file, layout.root, step, what], {
+  const child = spawn(process.execPath, [file, layout.root, step, ...what], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
@@ -75,11 +71,12 @@ export async function served(
   layout: SiteLayout,
   names: readonly string[],
   port = 443,
+  host = "127.0.0.1",
 ): Promise<Record<string, string>> {
   const accept = "Accept: application/vnd.oci.image.manifest.v1+json";
   const ask = async (name: string) => {
     const at = name.lastIndexOf(":");
-    const url = `https://127.0.0.1:${port}/v2/${name.slice(0, at)}/manifests/${name.slice(at + 1)}`;
+    const url = `https://${host}:${port}/v2/${name.slice(0, at)}/manifests/${name.slice(at + 1)}`;
     const args = ["--silent", "--cacert", layout.caCertificate, "-H", accept, "-w", "\n%{http_code}", url];
     const { stdout } = await run("curl", args);
     const end = stdout.lastIndexOf("\n");
@@ -90,8 +87,13 @@ export async function served(
 }
 
 /** The tags that the registry lists. */
-export async function listedTags(layout: SiteLayout, repository: string, port = 443): Promise<string[]> {
-  const url = `https://127.0.0.1:${port}/v2/${repository}/tags/list`;
+export async function listedTags(
+  layout: SiteLayout,
+  repository: string,
+  port = 443,
+  host = "127.0.0.1",
+): Promise<string[]> {
+  const url = `https://${host}:${port}/v2/${repository}/tags/list`;
   const { stdout } = await run("curl", ["--silent", "--cacert", layout.caCertificate, url]);
   return (JSON.parse(stdout).tags ?? []).sort();
 }

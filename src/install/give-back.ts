@@ -1,0 +1,196 @@
+/**
+ * Giving back a registry that was taken over: tags, certificates and container as they were, and nothing of
+ * drydock's left at the site but the content that it brought, which no tag names any more. All that can be
+ * known is looked at first; what is under way stands in the record, and each step can be repeated.
+ */
+import { rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { inspectContainer, lastOutput } from "../engine/container.ts";
+import { connectEngine, type Engine } from "../engine/engine.ts";
+import { DrydockError, errorCode } from "../errors.ts";
+import { hexOf } from "../oci/digest.ts";
+import { type Reporter, runStep } from "../reporter.ts";
+import {
+  type AdoptedContainer,
+  type AdoptedRecord,
+  forgetAdopted,
+  readAdopted,
+  writeAdopted,
+} from "../site/adopted.ts";
+import { cannotWrite, syncFolder } from "../site/durable.ts";
+import { readInterrupted, readJournal } from "../site/journal.ts";
+import { readBytesIfThere } from "../site/json-file.ts";
+import { giveBackCertificates } from "../site/kept-certificates.ts";
+import type { SiteLayout } from "../site/layout.ts";
+import { currentRelease, forgetSite, listReleases } from "../site/record.ts";
+import { restoreAdopted } from "./adopted-container.ts";
+import { removeContainers } from "./containers.ts";
+import { releaseBefore } from "./history.ts";
+import { checkPort } from "./preflight-host.ts";
+import { tryWays } from "./prove.ts";
+import { containerName, isOurs } from "./registry-container.ts";
+import { removeTree } from "./remove-tree.ts";
+import type { ReleaseName, RollbackResult } from "./rollback.ts";
+import { checkTagsStored } from "./stored.ts";
+import { setTags, type TagValue, tagList, tagTable, valuesOf } from "./tags.ts";
+
+/** How long a registry that is given back may take until it answers. */
+const patienceSeconds = 30;
+
+/**
+ * Whether going back means to give back: there is nothing of drydock's before what is served now, or nothing
+ * was ever served. @param named the release that the user wants, if one was said
+ */
+export async function toGiveBack(
+  layout: SiteLayout,
+  named: string | undefined,
+): Promise<AdoptedRecord | undefined> {
+  const adopted = await readAdopted(layout);
+  if (adopted === undefined) return undefined;
+  if (adopted.returningSince !== undefined) {
+    if (named === undefined) return adopted;
+    throw new DrydockError("input", `go to ${JSON.stringify(named)}: giving back what was here was begun`, {
+      hint: "Complete that: `drydock rollback`",
+    });
+  }
+  const current = await currentRelease(layout);
+  if (named !== undefined) return undefined;
+  if (current === undefined) return adopted;
+  if ((await readInterrupted(layout)) !== undefined) return undefined;
+  return releaseBefore(current, await listReleases(layout)) === undefined ? adopted : undefined;
+}
+
+/** @throws DrydockError "preflight" (nothing was changed), "host" (this host failed midway: run it again). */
+export async function giveBack(
+  layout: SiteLayout,
+  adopted: AdoptedRecord,
+  reporter: Reporter,
+): Promise<RollbackResult> {
+  const engine = connectEngine();
+  const from = await leaving(layout);
+  const wanted = await tagsToReturn(layout, adopted);
+  await runStep(reporter, "check", () => check(engine, layout, adopted, wanted));
+  const { container } = adopted;
+  await writeAdopted(layout, {
+    ...adopted,
+    returningSince: adopted.returningSince ?? new Date().toISOString(),
+  });
+  const tags = await runStep(
+    reporter,
+    "tags",
+    () => setTags(wanted, layout),
+    ({ moved, removed }) => `${moved} moved, ${removed} removed`,
+  );
+  const differed = await giveBackCertificates(layout);
+  await runStep(reporter, "container", async () => {
+    await removeContainers(engine, layout);
+    if (container !== undefined) await bringBack(engine, layout, container);
+  });
+  await runStep(reporter, "records", () => removeRecords(layout));
+  return {
+    site: layout.root,
+    from,
+    ...{ interrupted: false, addresses: [], port: container?.port },
+    ...{ tagsMoved: tags.moved, tagsRemoved: tags.removed },
+    certificates: differed ? "put back" : "unchanged",
+    givenBack: container === undefined ? {} : { container: containerName, running: container.running },
+    warnings: [],
+  };
+}
+
+/** The container with its name, and answering if it ran. @throws DrydockError "host" */
+export async function bringBack(
+  engine: Engine,
+  layout: SiteLayout,
+  container: AdoptedContainer,
+): Promise<void> {
+  if (!(await restoreAdopted(engine, container))) throw gone(container);
+  const { running, port, certificate } = container;
+  if (!running || port === undefined || certificate === undefined) return;
+  const ca = await readBytesIfThere(layout.caCertificate);
+  if (ca === undefined) return;
+  const way = { connect: "127.0.0.1", as: "127.0.0.1" };
+  const [tried] = await tryWays({ ca, port, checkName: false }, [way], patienceSeconds);
+  // That a certificate has ended, say, is as it was: it answers.
+  if (tried?.error === undefined || /CERT|TLS|SIGNATURE|ISSUER/.test(errorCode(tried.error) ?? "")) return;
+  const output = await lastOutput(engine, container.id);
+  throw new DrydockError(
+    "host",
+    `start container "${containerName}" again: no answer on port ${port}\n${output}`,
+    {
+      hint: `docker logs ${containerName} shows all its output. When that is mended, run the same command again.`,
+      cause: tried.error,
+    },
+  );
+}
+
+async function check(
+  engine: Engine,
+  layout: SiteLayout,
+  { container }: AdoptedRecord,
+  wanted: readonly TagValue[],
+): Promise<void> {
+  await engine.describe();
+  await checkTagsStored(layout, wanted);
+  if (container === undefined) return;
+  if ((await inspectContainer(engine, container.id)) === undefined) throw gone(container);
+  const named = await inspectContainer(engine, containerName);
+  if (named !== undefined && named.Id !== container.id && !isOurs(named, layout)) {
+    throw new DrydockError("preflight", `container "${containerName}" is there and is not of this site`, {
+      hint: `Rename or remove it (docker rename ${containerName} …), then run the same command again.`,
+    });
+  }
+  if (!container.running || container.port === undefined) return;
+  const [port] = await checkPort(engine, layout, container.port, () => "", container.id);
+  if (port?.level === "error")
+    throw new DrydockError("preflight", `port: ${port.text}`, {
+      hint: "Stop what listens there, then try again.",
+    });
+}
+
+function gone({ id, image }: AdoptedContainer): DrydockError {
+  return new DrydockError(
+    "preflight",
+    `the container that was here before (image ${image}, ${id.slice(0, 12)}) was removed, so that it cannot be given back`,
+    { hint: "`drydock uninstall` takes drydock away and keeps the content, the certificates too." },
+  );
+}
+
+/** What is undone, for people: the release that is served, or whose install was interrupted. */
+async function leaving(layout: SiteLayout): Promise<ReleaseName> {
+  const one = (await currentRelease(layout)) ?? (await readJournal(layout));
+  if (one === undefined) return { name: "", release: 0, digest: "" };
+  return { name: one.name, release: one.release, digest: hexOf(one.bundleDigest) };
+}
+
+/** The tags that drydock's releases have set, with their values from before. What clients pushed is left alone. */
+async function tagsToReturn(layout: SiteLayout, { tagsBefore }: AdoptedRecord): Promise<TagValue[]> {
+  const inEffect = (await listReleases(layout)).filter(({ rolledBackAt }) => rolledBackAt === undefined);
+  const journal = await readJournal(layout);
+  const tables = [...inEffect, ...(journal === undefined ? [] : [journal])].flatMap((one) => [
+    one.tagsBefore,
+    one.tagsAfter,
+  ]);
+  // Each tag once.
+  const names = tagTable(tables.flatMap(tagList));
+  return valuesOf(names, tagsBefore);
+}
+
+/** The site is theirs again. The record of the adoption last but one, so that a run that was killed goes on. */
+async function removeRecords(layout: SiteLayout): Promise<void> {
+  for (const path of [layout.releases, layout.incoming]) {
+    await removeTree(path).catch((error) => {
+      throw cannotWrite(path, error);
+    });
+  }
+  for (const path of [layout.journal, layout.marker]) {
+    try {
+      await rm(path, { force: true });
+      await syncFolder(dirname(path));
+    } catch (error) {
+      throw cannotWrite(path, error);
+    }
+  }
+  await forgetAdopted(layout);
+  await forgetSite(layout);
+}
