@@ -62,7 +62,9 @@ export async function completeRelease(
   await keepCertificates(layout, layout.release(digest));
   const served = await currentRelease(layout);
   const history =
-    served?.bundleDigest === digest ? served : await newHistory(layout, served, { tagsBefore, placed });
+    served?.bundleDigest === digest
+      ? served
+      : await newHistory(layout, digest, served, { tagsBefore, placed });
   const { sequence, installedAt, over } = history;
   await writeRelease(layout, {
     bundleDigest: digest,
@@ -78,10 +80,12 @@ type History = Pick<ReleaseRecord, "sequence" | "installedAt" | "over" | "tagsBe
 
 async function newHistory(
   layout: SiteLayout,
+  digest: Digest,
   served: ReleaseRecord | undefined,
   rest: Pick<ReleaseRecord, "tagsBefore" | "placed">,
 ): Promise<History> {
-  const last = (await listReleases(layout)).at(-1);
+  // Its own record may be there already: of a try that was killed before it was current, or rolled back.
+  const last = (await listReleases(layout)).filter(({ bundleDigest }) => bundleDigest !== digest).at(-1);
   return {
     ...rest,
     sequence: (last?.sequence ?? 0) + 1,

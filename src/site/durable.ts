@@ -3,7 +3,7 @@
  * final one, synced, renamed, and the folder synced too, since the name stands in the folder.
  */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import pLimit from "p-limit";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
@@ -20,7 +20,7 @@ export async function writeDurably(
   options: { mode?: number } = {},
 ): Promise<void> {
   const mode = options.mode ?? 0o644;
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}`);
+  const temporary = join(dirname(path), temporaryName(basename(path)));
   try {
     // 0600 until all is written: a key is never readable for others, not even for a moment.
     const file = await open(temporary, "wx", 0o600);
@@ -37,6 +37,32 @@ export async function writeDurably(
     await rm(temporary, { force: true }).catch(() => {});
     throw cannotWrite(path, error);
   }
+}
+
+const temporaryName = (name: string) => `.${name}.${randomBytes(6).toString("hex")}`;
+const isTemporary = (name: string) => /^\..+\.[0-9a-f]{12}$/.test(name);
+
+/**
+ * Removes what writeDurably left in a folder, which need not be there, where it was killed in the middle.
+ * Nobody else may be writing there. @throws DrydockError "host"
+ */
+export async function removeTemporaries(folder: string): Promise<void> {
+  for (const name of (await namesIn(folder)).filter(isTemporary)) {
+    const path = join(folder, name);
+    try {
+      await rm(path, { force: true });
+    } catch (error) {
+      throw cannotWrite(path, error);
+    }
+  }
+}
+
+/** What a folder holds; nothing if there is none. @throws DrydockError "host" */
+export async function namesIn(folder: string): Promise<string[]> {
+  return await readdir(folder).catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return [];
+    throw new DrydockError("host", `read "${folder}": ${errorText(error)}`, { cause: error });
+  });
 }
 
 /**
