@@ -5,6 +5,7 @@ import type { Command } from "@oclif/core";
 import Bundle from "../commands/bundle.ts";
 import Inspect from "../commands/inspect.ts";
 import Install from "../commands/install.ts";
+import Prune from "../commands/prune.ts";
 import Rollback from "../commands/rollback.ts";
 import Status from "../commands/status.ts";
 import Trust from "../commands/trust.ts";
@@ -19,5 +20,6 @@ export const commands: Record<string, Command.Class> = {
   trust: Trust,
   status: Status,
   rollback: Rollback,
+  prune: Prune,
   uninstall: Uninstall,
 };

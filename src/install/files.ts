@@ -54,8 +54,8 @@ export async function showFiles(files: ShownFile[]): Promise<void> {
     await rm(folder, { recursive: true, force: true });
 }
 
-/** undefined if there is no such file */
-async function digestOfFile(path: string): Promise<Digest | undefined> {
+/** undefined if there is no such file @throws DrydockError "host" if it cannot be read. */
+export async function digestOfFile(path: string): Promise<Digest | undefined> {
   const hash = createHash("sha256");
   try {
     for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) hash.update(chunk);

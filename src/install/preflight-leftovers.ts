@@ -6,7 +6,7 @@ import { inspectContainer } from "../engine/container.ts";
 import type { Engine } from "../engine/engine.ts";
 import { errorCode } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { readInterrupted } from "../site/journal.ts";
+import { readInterrupted, readInterruptedPrune } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { Finding } from "./finding.ts";
 import { minute } from "./preflight-system.ts";
@@ -61,7 +61,12 @@ export async function checkContainersLeft(engine: Engine, layout: SiteLayout): P
 /** An action that did not come to its end. @param digest of the bundle that is to be installed */
 export async function checkJournal(layout: SiteLayout, digest: Digest): Promise<Finding[]> {
   const journal = await readInterrupted(layout);
-  if (journal === undefined) return [];
+  if (journal === undefined) {
+    const prune = await readInterruptedPrune(layout);
+    if (prune === undefined) return [];
+    const text = `a prune of ${minute(new Date(prune.begunAt))} was cut short: the next one completes it`;
+    return [{ check: "leftovers", level: "ok", text }];
+  }
   const { action, bundleDigest, name, release, begunAt } = journal;
   const when = `of ${minute(new Date(begunAt))} was cut short`;
   if (action === "install" && bundleDigest === digest) {

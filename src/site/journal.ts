@@ -35,13 +35,20 @@ export async function readJournal(layout: SiteLayout): Promise<Journal | undefin
 }
 
 /**
- * The journal of an action that did not come to its end. One that is complete but for the journal's removal,
- * since the site's current release is its own, is none.
+ * The journal of an install or rollback that did not come to its end. One that is complete but for the
+ * journal's removal, since the site's current release is its own, is none.
  */
 export async function readInterrupted(layout: SiteLayout): Promise<Journal | undefined> {
   const journal = await readJournal(layout);
-  if (journal === undefined || journal.bundleDigest === (await currentDigest(layout))) return undefined;
+  if (journal === undefined || journal.action === "prune") return undefined;
+  if (journal.bundleDigest === (await currentDigest(layout))) return undefined;
   return journal;
+}
+
+/** The prune that did not come to its end. It moved nothing that could be put back: the next prune completes it. */
+export async function readInterruptedPrune(layout: SiteLayout): Promise<Journal | undefined> {
+  const journal = await readJournal(layout);
+  return journal?.action === "prune" ? journal : undefined;
 }
 
 /** Writes it, whole and on disk when this returns. @throws DrydockError "host" */
