@@ -52,13 +52,20 @@ export function recordedOf(layout: SiteLayout, releases: readonly KeptRelease[],
   const isCurrent = ({ record }: KeptRelease) => record.bundleDigest === current;
   for (const release of [...releases].sort((a, b) => Number(isCurrent(a)) - Number(isCurrent(b)))) {
     for (const blob of blobsOf(layout, release)) blobs.set(blob.path, blob);
-    for (const { path, digest } of contentLinks(release.index)) links.set(path, digest);
+    for (const { path, digest } of contentLinks(linked(release))) links.set(path, digest);
   }
   for (const { record } of releases) {
     if (record.rolledBackAt !== undefined) continue;
     for (const one of tagList(record.tagsAfter)) tags.set(`${one.repository}:${one.tag}`, one);
   }
   return { blobs: [...blobs.values()], links, tags: [...tags.values()] };
+}
+
+/** A tag that a rollback took away has taken the list of what it ever named along. */
+function linked({ record, index }: KeptRelease): Pick<BundleIndex, "repositories"> {
+  if (record.rolledBackAt === undefined) return index;
+  const untagged = Object.entries(index.repositories).map(([name, of]) => [name, { ...of, tags: {} }]);
+  return { repositories: Object.fromEntries(untagged) };
 }
 
 function* blobsOf(layout: SiteLayout, release: KeptRelease): Generator<RecordedBlob> {
