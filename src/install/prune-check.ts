@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import { inspectContainer } from "../engine/container.ts";
 import { type Engine, engineFailure } from "../engine/engine.ts";
 import { DrydockError } from "../errors.ts";
+import { readAdopted } from "../site/adopted.ts";
 import { readInterrupted } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { nameOf } from "./history.ts";
@@ -11,6 +12,12 @@ import { containerName, isOurs, nextName, previousName, siteLabel } from "./regi
 
 /** @throws DrydockError "preflight" after an install or a rollback that was cut short */
 export async function checkJournal(layout: SiteLayout): Promise<void> {
+  const returning = (await readAdopted(layout))?.returningSince;
+  if (returning !== undefined) {
+    throw new DrydockError("preflight", "prune: giving back what was here before drydock was cut short", {
+      hint: "Complete it: `drydock rollback`",
+    });
+  }
   const journal = await readInterrupted(layout);
   if (journal === undefined) return;
   const what = `the ${journal.action} ${journal.action === "rollback" ? "to" : "of"} ${nameOf(journal)}`;

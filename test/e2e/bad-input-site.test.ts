@@ -128,7 +128,7 @@ describe("a site", () => {
           /^ +error +container +there is a container "registry" \(image theirs\), and it isn't drydock's\n +It is left alone\./m,
           /^ +error +port +443 is taken by \S+ \(process \d+\)\n +Stop what listens there\. .*`drydock install \S+ .*--port 8443`$/m,
           new RegExp(
-            `^ +error +site +${theirs}/storage holds what drydock did not put there\\n +Move it away`,
+            `^ +error +site +${theirs}/storage holds what drydock did not put there\\n +To take it over, .*--adopt\`\\. Or move it away`,
             "m",
           ),
           new RegExp(

@@ -12,6 +12,7 @@ import {
 } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
 import { dryRun } from "../../src/install/dry-run.ts";
+import { prune } from "../../src/install/prune.ts";
 import { rollback } from "../../src/install/rollback.ts";
 import { siteStatus } from "../../src/install/status.ts";
 import { uninstall } from "../../src/install/uninstall.ts";
@@ -171,6 +172,21 @@ test("a second release is gone back from first; then what was there is given bac
   await isGivenBack(filesBefore);
 });
 
+test("a prune in between leaves what is needed to give it back", async () => {
+  await documented();
+  const filesBefore = await files();
+  await adopt(first);
+  await installAt(layout, second);
+  const { removed } = await prune({ site: layout.root, keep: 1 }, silentReporter);
+  assert.deepEqual(
+    removed.releases.map(({ release }) => release),
+    [1],
+  );
+  assert.deepEqual(await serves(names), answers(two.digest, older.digest, "404", two.digest));
+  await goBack();
+  await isGivenBack(filesBefore);
+});
+
 test("without --adopt nothing is touched, and the hints name it", async () => {
   await documented();
   const site = await snapshot(layout.root);
@@ -269,6 +285,9 @@ test("a giving back that was killed goes on; an install in between is refused", 
     await assert.rejects(adopt(first), {
       kind: "preflight",
       message: /giving the registry back .* was cut short/,
+    });
+    await assert.rejects(prune({ site: layout.root }, silentReporter), {
+      message: /giving back .* cut short/,
     });
     await assert.rejects(goBack("1"), { kind: "input", message: /giving back what was here was begun/ });
     assert.equal((await goBack()).givenBack?.container, "registry", step);
