@@ -1,6 +1,6 @@
 /**
- * Client hosts without machines: a real sshd in a mount and process namespace of its own, with /etc/docker,
- * /etc/hosts and /run of its own, so that what is done over SSH is done to that host alone.
+ * Client hosts without machines: a real sshd in a mount and process namespace of its own, with /etc and /run
+ * of its own, so that what is done over SSH is done to that host alone.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -53,7 +53,6 @@ export async function startSshd(options: SshdOptions): Promise<TestSshd> {
   const hosts = join(folder, "hosts");
   await mkdir(join(folder, "run/sshd"), { recursive: true, mode: 0o755 });
   await mkdir(etcDocker, { recursive: true, mode: 0o755 });
-  await mkdir("/etc/docker", { recursive: true, mode: 0o755 }); // the place to mount it on
   await writeUnlessThere(hosts, "127.0.0.1 localhost\n::1 localhost\n");
   await writeFile(join(folder, "run/authorized_keys"), `${options.authorizedKey.trim()}\n`);
   const hostKey = await makeHostKey(folder);
@@ -123,7 +122,10 @@ function spawnInNamespaces(
 ): ChildProcess {
   const script = [
     "set -e",
-    'mount --bind "$ETC_DOCKER" /etc/docker',
+    // What is written to any other place in /etc stays in the host's folder, too.
+    'mkdir -p "$FOLDER/etc-written" "$FOLDER/etc-work"',
+    'mount -t overlay -o "lowerdir=/etc,upperdir=$FOLDER/etc-written,workdir=$FOLDER/etc-work" overlay /etc',
+    'mkdir -p /etc/docker; mount --bind "$ETC_DOCKER" /etc/docker',
     'mount --bind "$HOSTS" /etc/hosts',
     'mount --bind "$FOLDER/run" /run',
     ...(options.run ?? []),
