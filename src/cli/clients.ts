@@ -1,12 +1,21 @@
 /** What `install --clients` and `trust` share: the flags about SSH, and the report of the clients. */
 import { Flags } from "@oclif/core";
-import { exitCodes } from "../errors.ts";
+import { DrydockError, exitCodes } from "../errors.ts";
 import type { Finding } from "../install/finding.ts";
-import type { ClientResult } from "../trust/client.ts";
+import type { Reporter } from "../reporter.ts";
+import type { Client, ClientResult } from "../trust/client.ts";
 import { defaultKnownHostsFile } from "../trust/known-hosts.ts";
 import { columns, count, printable } from "./format.ts";
 
 export const clientFlags = {
+  limit: Flags.string({
+    helpValue: "PATTERN",
+    description:
+      "with --clients: only these hosts of the inventory, as Ansible's --limit: web:&lab:!old, db-*, web[0:2]",
+  }),
+  "allow-proxy-command": Flags.boolean({
+    description: "run the ProxyCommands that the inventory names",
+  }),
   "known-hosts": Flags.string({
     helpValue: "FILE",
     description: "the known_hosts file that host keys are checked against [default: ~/.ssh/known_hosts]",
@@ -24,6 +33,31 @@ export function clientOptions(flags: {
     knownHostsFile: flags["known-hosts"] ?? defaultKnownHostsFile(),
     acceptNewHostKeys: flags["accept-new-host-keys"],
   };
+}
+
+/**
+ * The clients of the inventory, undefined if none is named; notes about it go to the reporter.
+ * @throws DrydockError "usage", or "input" as readInventory
+ */
+export async function readClients(
+  flags: {
+    clients?: string | undefined;
+    limit?: string | undefined;
+    "allow-proxy-command": boolean;
+  },
+  reporter: Reporter,
+): Promise<Client[] | undefined> {
+  const { clients, limit } = flags;
+  if (clients === undefined) {
+    if (limit === undefined) return undefined;
+    throw new DrydockError("usage", "--limit takes hosts out of an inventory: wanted --clients FILE as well");
+  }
+  const { readInventory } = await import("../trust/inventory/inventory.ts");
+  return await readInventory(clients, {
+    ...(limit === undefined ? {} : { limit }),
+    allowProxyCommand: flags["allow-proxy-command"],
+    note: (text) => reporter.note(text),
+  });
 }
 
 /** A client that got the CA, or had it; its proof is another matter. */

@@ -2,7 +2,14 @@
 import { readFile } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
-import { clientFindings, clientFlags, clientOptions, clientReport, exitCodeOf } from "../cli/clients.ts";
+import {
+  clientFindings,
+  clientFlags,
+  clientOptions,
+  clientReport,
+  exitCodeOf,
+  readClients,
+} from "../cli/clients.ts";
 import { findingsTable } from "../cli/describe-findings.ts";
 import { describeInstall, describePlan } from "../cli/describe-install.ts";
 import { describePrune } from "../cli/describe-prune.ts";
@@ -95,7 +102,7 @@ export default class Install extends DrydockCommand {
     }),
     clients: Flags.string({
       helpValue: "FILE",
-      description: "an Ansible INI inventory: make these hosts trust the CA",
+      description: "an Ansible inventory: make these hosts trust the CA",
     }),
     ...clientFlags,
   };
@@ -115,8 +122,8 @@ export default class Install extends DrydockCommand {
   async run(): Promise<Result | DryRunResult> {
     const { args, flags } = await this.parse(Install);
     const digest = checkDigestFlag(flags.digest);
-    const { checkRepoHosts, readInventory } = await import("../trust/inventory.ts");
-    const clients = flags.clients === undefined ? undefined : await readInventory(flags.clients);
+    const clients = await readClients(flags, this.reporter);
+    const { checkRepoHosts } = await import("../trust/inventory/repo-host.ts");
     let checked: ClientResult[] | undefined;
     const checkClients = async (addresses: string[]) => {
       const { checkClients } = await import("../trust/trust.ts");

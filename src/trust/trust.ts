@@ -7,7 +7,7 @@ import { DrydockError, errorText } from "../errors.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { reachableAddresses } from "./address.ts";
 import { type Client, ClientFailure, type ClientResult } from "./client.ts";
-import { checkRepoHosts } from "./inventory.ts";
+import { checkRepoHosts } from "./inventory/repo-host.ts";
 import { type KnownHosts, readKnownHosts } from "./known-hosts.ts";
 import { prove } from "./prove.ts";
 import { runAsRoot } from "./remote-shell.ts";

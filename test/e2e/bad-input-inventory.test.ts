@@ -42,21 +42,18 @@ describe("an inventory", () => {
   });
 
   it("with a host, a port or a variable that cannot be taken", async () => {
-    await refused("plc-1\nplc-2:2222\n", [
-      'hosts.ini:2: host "plc-2:2222" is no host name',
-      "ansible_port=N",
-    ]);
+    await refused("plc-1\nplc-2:22a\n", ['hosts.ini:2: host "plc-2:22a" is no host name', "ansible_host"]);
     await refused("plc-1 ansible_port=70000\n", [
       'hosts.ini:1: host "plc-1": ansible_port "70000" is no number from 1 to 65535',
     ]);
     await refused("plc-1 ansible_password=geheim\n", [
       "hosts.ini:1: ",
-      "ansible_password",
-      "with a key or an agent",
+      "ansible_password is a password",
+      "Take it out",
     ]);
-    await refused("plc-1\n[clients:vars]\nansible_user=root\n", [
-      'hosts.ini:2: "[clients:vars]"',
-      "on the lines of the hosts",
+    await refused("plc-1\n[clients:vars]\nansible_user=root\n", ['hosts.ini:2: there is no group "clients"']);
+    await refused("[clients]\nplc-1\n[clients:vars]\nansible_user={{ me }}\n", [
+      'hosts.ini:4: host "plc-1": ansible_user holds a template',
     ]);
   });
 });

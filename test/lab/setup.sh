@@ -11,12 +11,14 @@ set -eu
 # busybox-static           the busybox image
 # zstd                     seeds
 # iproute2, mount, procps  namespaces, small file systems, processes
-# e2fsprogs                a disk with bad sectors
+# e2fsprogs                a disk with bad sectors, one that is full, one that fails
+# faketime                 a clock that is wrong
 # curl, sudo, tmux         a registry's client, a client's administrator, a terminal
+# ansible-core             a second opinion on inventories
 # libatomic1               what Node 26 is linked against
 packages='docker.io iptables docker-registry podman crun skopeo golang-cfssl openssl ca-certificates
   openssh-server openssh-client busybox-static zstd iproute2 mount e2fsprogs procps
-  curl sudo tmux libatomic1'
+  curl sudo tmux ansible-core libatomic1 faketime'
 
 fail() {
   printf '%s\n' "$*" >&2

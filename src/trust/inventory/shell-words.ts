@@ -1,12 +1,13 @@
 /**
- * Splits a line into words as Ansible does for host lines: Python's shlex.split(line, comments=True).
- * The npm port of shlex has no comments, which is half of what is needed here.
+ * Splits a line into words as Ansible does: Python's shlex.split(line), with comments in host lines, without
+ * in arguments for ssh. The npm port of shlex has no comments, which is half of what is needed here.
  */
 
 /**
+ * @param options.comments whether # and all behind it is left out
  * @returns the words with their quotes and escapes resolved, or undefined if a quote or an escape is left open
  */
-export function splitWords(line: string): string[] | undefined {
+export function splitWords(line: string, options: { comments: boolean }): string[] | undefined {
   const words: string[] = [];
   let word: string | undefined;
   let quote = "";
@@ -24,7 +25,7 @@ export function splitWords(line: string): string[] | undefined {
     } else if (char === "'" || char === '"') {
       quote = char;
       word ??= "";
-    } else if (char === "#") {
+    } else if (options.comments && char === "#") {
       break;
     } else if (/\s/.test(char)) {
       if (word !== undefined) words.push(word);
