@@ -37,7 +37,8 @@ export function parsePort(text: string): number | undefined {
 export function parseDestination(text: string): Destination | undefined {
   const [, scheme = "", name, place = ""] = /^(ssh:\/\/)?(?:(.*)@)?([^@]*)$/.exec(text) ?? [];
   const address = scheme === "" ? place : place.replace(/\/$/, "");
-  const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(address) ?? [];
+  const [, bracketed, plain, digits] =
+    isIP(address) === 6 ? [] : (/^(?:\[([^\]]*)\]|([^:]*))(?::(.*))?$/.exec(address) ?? []);
   const host = bracketed ?? plain ?? address;
   const port = digits === undefined ? undefined : parsePort(digits);
   if (!isHostName(host) || (bracketed !== undefined && isIP(host) !== 6)) return undefined;

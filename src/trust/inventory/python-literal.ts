@@ -8,7 +8,7 @@ import type { Scalar } from "./value.ts";
 const comment = String.raw`\s*(?:#.*)?$`;
 const string = new RegExp(String.raw`^[ \t]*([uUrR]?)(["'])((?:\\.|(?!\2)[^\\])*)\2${comment}`);
 const integer = new RegExp(
-  String.raw`^[ \t]*([+-]?)(0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[1-9](?:_?\d)*|0(?:_?0)*)${comment}`,
+  String.raw`^[ \t]*([+-]?)[ \t]*(0[xX][\da-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[1-9](?:_?\d)*|0(?:_?0)*)${comment}`,
 );
 const float = new RegExp(
   String.raw`^[ \t]*[+-]?(?=\.?\d)(?=[\d_]*\.|\d[\d_]*[eE])(?:\d[\d_]*)?\.?\d*(?:[eE][+-]?\d+)?${comment}`,
@@ -25,7 +25,7 @@ export function pythonLiteral(text: string): { scalar: Scalar } | { unread: stri
   if (float.test(text)) return { scalar: Number.parseFloat(text.trim().replaceAll("_", "")) };
   const [, prefix = "", , body] = string.exec(text) ?? [];
   if (body !== undefined) return withoutEscapes(body, prefix.toLowerCase() === "r");
-  if (/^[ \t]*[a-zA-Z]{0,2}["']/.test(text)) return { unread: "text with quotes in it" };
+  if (/^[ \t]*[bBfFrRuU]{0,2}["']/.test(text)) return { unread: "text with quotes in it" };
   if (/^[ \t]*[[({]/.test(text) && !/\{[{%#]/.test(text)) return { unread: "a list or a mapping" };
   return { scalar: text };
 }
