@@ -29,7 +29,15 @@ export async function main(argv: readonly string[], program: Program): Promise<n
     return failure.exitCode;
   } finally {
     outside.stop();
+    await Promise.all([process.stdout, process.stderr].map(written));
   }
+}
+
+/** What a slow reader of a pipe has not taken yet would be lost with the process. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write("", () => resolve());
+  });
 }
 
 async function dispatch(argv: string[], program: Program): Promise<void> {
