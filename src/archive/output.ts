@@ -107,7 +107,7 @@ export class Output {
   /** Syncs everything and gives the files their names; of parts, writes their list first. */
   async finish(mode: number): Promise<void> {
     for (const { handle } of this.#files) {
-      await handle.chmod(mode);
+      await handle.chmod(mode & ~process.umask());
       await handle.sync();
     }
     const { path: whole, split } = this.#plan;

@@ -72,7 +72,7 @@ async function discard(path: string): Promise<void> {
 }
 
 /**
- * Moves each whole blob that the writer still wants out of what was set aside, the last one first: what was
+ * Moves each blob that the writer still wants, as far as it is there, out of what was set aside, the last one first: what was
  * moved is synced, then cut off, so that both together need little more space than one of them.
  */
 export async function salvage(path: string, writer: ArchiveWriter): Promise<void> {
@@ -84,10 +84,12 @@ export async function salvage(path: string, writer: ArchiveWriter): Promise<void
     const entries = [...journal.entries.values()].sort((one, other) => other.at - one.at);
     let moved = 0;
     for (const entry of entries) {
-      if (entry.have < entry.size || !writer.wants(entry.digest)) continue;
+      if (entry.have === 0 || !writer.wants(entry.digest)) continue;
+      const bytes = readEntry(output, entry);
       // A blob that is not what the journal says is fetched again, like one that was never there.
-      await writer.write(entry.digest, readEntry(output, entry), aside).catch(unlessDamaged);
-      moved += entry.size;
+      if (entry.have === entry.size) await writer.write(entry.digest, bytes, aside).catch(unlessDamaged);
+      else await writer.keep(entry.digest, bytes);
+      moved += entry.have;
       if (moved < cutSize) continue;
       await writer.sync();
       await output.cutAt(entry.at);
@@ -103,10 +105,10 @@ function unlessDamaged(error: unknown): void {
   if (!(error instanceof DrydockError) || error.kind !== "integrity") throw error;
 }
 
-async function* readEntry(output: Output, { at, size }: JournalEntry): AsyncGenerator<Uint8Array> {
-  const buffer = Buffer.allocUnsafe(Math.min(readSize, size));
-  for (let done = 0; done < size; done += readSize) {
-    const piece = buffer.subarray(0, Math.min(readSize, size - done));
+async function* readEntry(output: Output, { at, have }: JournalEntry): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.allocUnsafe(Math.min(readSize, have));
+  for (let done = 0; done < have; done += readSize) {
+    const piece = buffer.subarray(0, Math.min(readSize, have - done));
     await output.read(piece, at + done);
     yield piece;
   }

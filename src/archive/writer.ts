@@ -32,6 +32,8 @@ export interface WriterOptions {
   aside?: OutputPlan | undefined;
   /** is called with each number of blob bytes that have come */
   advance: (bytes: number) => void;
+  /** is called with the number of bytes that were reported and have to come once more */
+  again?: (bytes: number) => void;
   /** a blob is in flight; what comes of it is counted anew where it is fetched again, other than with `advance` */
   piece?: (blob: Slot, where: string) => Piece;
 }
@@ -82,14 +84,12 @@ export class ArchiveWriter {
       const entries = journal?.entries ?? new Map();
       const created = new Date(plan.mtime * 1000).toISOString();
       const notes = { created, size: plan.size, entries, ...(split === undefined ? {} : { split }) };
-      const writer = new ArchiveWriter(
-        path,
-        plan,
-        options,
-        output,
-        await JournalWriter.begin(journalOf(path), notes),
-      );
-      await writer.#checkKept(journal);
+      const noted = await JournalWriter.begin(journalOf(path), notes);
+      const writer = new ArchiveWriter(path, plan, options, output, noted);
+      await writer.#checkKept(journal).catch(async (error: unknown) => {
+        await noted.close();
+        throw error;
+      });
       return writer;
     } catch (error) {
       await output.close();
@@ -114,7 +114,8 @@ export class ArchiveWriter {
 
   /**
    * Fills a blob's slot; does nothing if that was begun before. Chunks that are lent (lent-buffers.ts) become
-   * the writer's, which gives them back; others may be used again when the next is asked for. After an error the slot is empty again.
+   * the writer's, which gives them back; others may be used again when the next is asked for. After an error
+   * the slot is empty again.
    * @param where the source, for errors
    * @param from which byte of the blob the source begins with: 0, or what `begun` says
    * @throws DrydockError "integrity" if size or digest are wrong, "host" if the disk fails or is full.
@@ -131,12 +132,34 @@ export class ArchiveWriter {
     } catch (error) {
       this.#begun.delete(digest);
       this.#empty.set(digest, slot);
-      // The bytes that are there are wrong: what comes next begins anew.
-      if (error instanceof DrydockError && error.kind === "integrity") await this.#note(slot, 0);
+      // The bytes that are there are wrong: what comes next begins anew. Other errors say nothing about them.
+      if (error instanceof WrongBytes) {
+        this.#forget(slot);
+        await this.#note(slot, 0);
+      }
       throw error;
     } finally {
       piece?.end();
     }
+  }
+
+  /**
+   * Puts the first bytes of a blob into its slot, as an earlier try left them elsewhere; `begun` then says how many
+   * there are. They are checked with the rest.
+   */
+  async keep(digest: Digest, source: AsyncIterable<Uint8Array>): Promise<void> {
+    const slot = this.#empty.get(digest);
+    if (!slot) return;
+    await this.#onDisk(this.#output.write([this.#headerOf(slot)], slot.headerAt));
+    let have = 0;
+    for await (const bytes of inPages(source, slot.bodyAt)) {
+      await this.#onDisk(this.#output.write([bytes], slot.bodyAt + have));
+      have += bytes.length;
+      giveBack(bytes);
+    }
+    this.#begun.set(digest, have);
+    this.#count(slot, have);
+    await this.#note(slot, have);
   }
 
   /** What was written so far is on disk when this returns. */
@@ -206,9 +229,7 @@ export class ArchiveWriter {
     if (have < slot.size) throw wrongLength(slot, `${have}`, where);
     const found = `sha256:${hash.digest("hex")}`;
     if (found === slot.digest) return;
-    throw new DrydockError("integrity", `read ${where}: blob ${slot.digest} has other bytes, of ${found}`, {
-      hint: otherBytes,
-    });
+    throw new WrongBytes(`read ${where}: blob ${slot.digest} has other bytes, of ${found}`);
   }
 
   /** Counts what comes, and stops at what is too much: no byte of it may come behind the slot. */
@@ -242,7 +263,10 @@ export class ArchiveWriter {
       }
       const hash = createHash("sha256");
       await this.#hashKept(slot, size, hash);
-      if (`sha256:${hash.digest("hex")}` !== digest) continue;
+      if (`sha256:${hash.digest("hex")}` !== digest) {
+        this.#forget(slot);
+        continue;
+      }
       this.#empty.delete(digest);
       this.#unfinished--;
     }
@@ -269,6 +293,12 @@ export class ArchiveWriter {
     this.#options.advance(have - before);
   }
 
+  /** What was counted of a blob has to come again. */
+  #forget({ digest }: Slot): void {
+    this.#options.again?.(this.#counted.get(digest) ?? 0);
+    this.#counted.delete(digest);
+  }
+
   async #note({ digest, bodyAt, size }: Slot, have: number): Promise<void> {
     await this.#onDisk(this.#journal.note({ digest, at: bodyAt, size, have }));
   }
@@ -293,10 +323,13 @@ function onDisk(path: string, plan: ArchivePlan, error: unknown): unknown {
 const otherBytes =
   "Run it again; if it happens each time, the source or something on the way (a proxy, a mirror) changes the bytes.";
 
-function wrongLength(slot: Slot, got: string, where: string): DrydockError {
-  return new DrydockError(
-    "integrity",
-    `read ${where}: blob ${slot.digest} should have ${slot.size} bytes, got ${got}`,
-    { hint: otherBytes },
-  );
+/** A blob's own bytes are not what they should be. */
+class WrongBytes extends DrydockError {
+  constructor(message: string) {
+    super("integrity", message, { hint: otherBytes });
+  }
+}
+
+function wrongLength(slot: Slot, got: string, where: string): WrongBytes {
+  return new WrongBytes(`read ${where}: blob ${slot.digest} should have ${slot.size} bytes, got ${got}`);
 }

@@ -87,7 +87,7 @@ async function build(
   const { locking = "none", parallel = defaultParallel, allowIncomplete = false } = options;
   const earlier = await earlierTry(output, options, reporter);
   // A build that goes on is the same build: it has the time of its first try.
-  const created = createdTime(earlier && new Date(earlier.created));
+  const began = createdTime(earlier && new Date(earlier.created));
   const reusable = await openReusable(options.reuse);
   const kept = await openKeptBlobs(output, earlier);
   const isHere = async (digest: Digest) => (await kept.read(digest)) ?? (await reusedBlob(reusable, digest));
@@ -95,7 +95,9 @@ async function build(
   const contents: Content[] = [];
   try {
     const sources = { manifest, client, output, contents, locking, reusable, parallel, allowIncomplete };
-    const { certificates, registry, lock } = await plan(sources, options, reporter);
+    const planned = await plan(sources, { ...options, created: began }, reporter);
+    const { certificates, registry, lock } = planned;
+    const created = createdTime(new Date(planned.created ?? began));
     await kept.close();
     const { names, ...parts } = mergeContents(contents);
     const index = makeIndex(manifest, created, certificates.certificates, registry, parts);

@@ -9,6 +9,7 @@ import { formatReference } from "../oci/reference.ts";
 import type { Reporter } from "../reporter.ts";
 import { type ConnectOptions, connectRegistries } from "./connect.ts";
 import type { Content } from "./content.ts";
+import { createdTime } from "./created.ts";
 import { announcedSize, publicUrl } from "./download.ts";
 import { sizeOf, totalsOf } from "./dry-run-totals.ts";
 import { engineImageId } from "./engine-source.ts";
@@ -93,7 +94,8 @@ export async function dryRun(
     const engine = await lookAtEngine(manifest.images, pins);
     const { seeds, unknown, found } = await planSeeds(sources, pins, options, reporter);
     await planCarriedFiles(sources, reporter);
-    const lock = await keepLock(sources, { images, referrers, engine: engine.ids, seeds: found });
+    const lock = { images, referrers, engine: engine.ids, seeds: found };
+    const { lock: locked } = await keepLock(sources, lock, createdTime());
     return {
       ...(await totalsOf(manifest, registry, contents, resolve(options.output ?? `${manifest.name}.tar`))),
       images: [...contents.flatMap(plannedImages), ...engine.images],
@@ -105,7 +107,7 @@ export async function dryRun(
       },
       seeds,
       unknown: [...engine.unknown, ...unknown],
-      ...lock,
+      ...(locked === undefined ? {} : { lock: locked }),
     };
   } finally {
     await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);

@@ -107,7 +107,7 @@ async function fillImage(
       const content = lazily(() => client.blob(reference, blob, { signal, offset, lead }));
       return sink.write(blob.digest, content, where, offset);
     };
-    if (!signal.aborted && sink.wants(blob.digest)) await againIfWrong(blob, sink, write);
+    if (!signal.aborted && sink.wants(blob.digest)) await againIfWrong(blob, sink, signal, write);
   };
   await Promise.all(
     image.blobs.map((blob) =>
@@ -118,13 +118,18 @@ async function fillImage(
 }
 
 /** Something on the way may have changed the bytes. Wrong ones are an error in the end, never let through. */
-async function againIfWrong(blob: Descriptor, sink: BlobSink, write: () => Promise<void>): Promise<void> {
+async function againIfWrong(
+  blob: Descriptor,
+  sink: BlobSink,
+  signal: AbortSignal,
+  write: () => Promise<void>,
+): Promise<void> {
   for (let left = mostFetches - 1; ; left -= 1) {
     try {
       return await write();
     } catch (error) {
       const isWrong = error instanceof DrydockError && error.kind === "integrity";
-      if (!isWrong || left === 0 || !sink.wants(blob.digest)) throw error;
+      if (!isWrong || left === 0 || signal.aborted || !sink.wants(blob.digest)) throw error;
     }
   }
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from "node:crypto";
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { Ajv } from "ajv";
 import { stringify } from "yaml";
 import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
@@ -13,6 +14,8 @@ import { temporary } from "../temporary.ts";
 import { ManifestText } from "./manifest-text.ts";
 
 export interface Lock {
+  /** when the first bundle of it was made, RFC 3339 in UTC: all bundles of one lock have this time */
+  created?: string;
   /** whole reference (docker.io/library/alpine:3.20) → digest of its image manifest or image index */
   images: Record<string, Digest>;
   /** whole reference → tags below which signatures and the like refer to it → what they name */
@@ -40,6 +43,11 @@ const schema = {
   required: ["lockVersion", "images", "referrers", "engine", "seeds"],
   properties: {
     lockVersion: { const: lockVersion, description: `${lockVersion}` },
+    created: {
+      type: "string",
+      pattern: "^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ$",
+      description: "a time as 2026-01-31T12:00:00Z",
+    },
     images: names("^sha256:[0-9a-f]{64}$", "a sha256 digest"),
     referrers: {
       type: "object",
@@ -85,17 +93,32 @@ function unescaped(part: string): string {
   return part.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-/** Replaces the file at once. The same lock gives the same text. @throws DrydockError "host" if it can't be written */
-export async function writeLock(path: string, { images, referrers, engine, seeds }: Lock): Promise<void> {
+/**
+ * Replaces the file at once. A lock that is there already and means the same keeps its time, and so its text.
+ * @param created the time, if the lock is a new one
+ * @returns the lock's time @throws DrydockError "host" if it can't be written
+ */
+export async function writeLock(path: string, lock: Omit<Lock, "created">, created: string): Promise<string> {
   const comment = header.replace(/^/gm, "# ");
-  const content = {
-    lockVersion,
+  const { images, referrers, engine, seeds } = lock;
+  const meaning = {
     images: sorted(images),
     referrers: sorted(referrers),
     engine: sorted(engine),
     seeds: sorted(seeds),
   };
+  const time = await timeOf(path, meaning, created);
+  const content = { lockVersion, created: time, ...meaning };
   await replaceFile(path, `${comment}\n${stringify(content, { lineWidth: 0 })}`);
+  return time;
+}
+
+/** The time of the lock that is there, if it means the same. */
+async function timeOf(path: string, meaning: Omit<Lock, "created">, created: string): Promise<string> {
+  const there = await readLock(path).catch(() => undefined);
+  if (there?.created === undefined) return created;
+  const { images, referrers, engine, seeds } = there;
+  return isDeepStrictEqual({ images, referrers, engine, seeds }, meaning) ? there.created : created;
 }
 
 /** Whoever reads it finds the old text or all of the new one, also after a power cut. */

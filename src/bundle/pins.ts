@@ -15,6 +15,8 @@ import type { Manifest, ManifestSeed } from "./manifest.ts";
 export type Locking = "none" | "lock" | "locked";
 
 export interface Pins {
+  /** the time that the bundle has; undefined: that of its making */
+  created?: string | undefined;
   /** The same reference with the digest that it is held to; its tag stays, for people. */
   image(reference: Reference): Reference;
   /** what must refer to it, by tag; undefined: whatever does */
@@ -59,6 +61,7 @@ export async function lockedPins(manifest: Manifest, reporter: Reporter): Promis
   }
   noteUnused(lock, { images, engine, seeds }, path, reporter);
   return {
+    created: lock.created,
     image: (reference) => pinned(reference, lock.images),
     referrers: (reference) => lock.referrers[formatReference(reference)] ?? {},
     engine: (name) => lock.engine[name],

@@ -48,6 +48,8 @@ export interface Sources {
 
 /** What plan() needs of a bundle's options. */
 export interface PlanOptions {
+  /** of the build: for the lock file, if it is a new one */
+  created: string;
   /** where CA and server pair are kept; the user's own place if left out */
   keyStore?: string;
   protection: KeyProtection;
@@ -59,6 +61,8 @@ export interface Planned {
   registry: PlannedRegistry;
   /** the path of the lock file that was written */
   lock?: string;
+  /** the bundle's time, where a lock file says it */
+  created?: string | undefined;
 }
 
 /**
@@ -73,14 +77,14 @@ export async function plan(sources: Sources, options: PlanOptions, reporter: Rep
   const engine = await planEngineImages(sources, pins, reporter);
   const seeds = await planSeeds(sources, pins, reporter);
   await planCarriedFiles(sources, reporter);
-  const lock = await keepLock(sources, { images, referrers, engine, seeds });
+  const lock = await keepLock(sources, { images, referrers, engine, seeds }, options.created);
   const keyStore = options.keyStore ?? defaultKeyStore();
   const certificates = await runStep(reporter, "certificates", () =>
     planCertificates(manifest, keyStore, options.protection, new Date()),
   );
   // Certificates and key come first in the archive, so that a pipe gives them before the bulk.
   contents.unshift(certificates.content);
-  return { certificates, registry, ...lock };
+  return { certificates, registry, created: pins.created, ...lock };
 }
 
 /** @throws as lockedPins */
@@ -91,15 +95,15 @@ export async function pinsOf(
   return locking === "locked" ? await lockedPins(manifest, reporter) : unpinned;
 }
 
-/** Writes what was found to the lock file, if that is wanted. */
+/** Writes what was found to the lock file, if that is wanted. @returns its path and its time */
 export async function keepLock(
   { manifest, locking }: Pick<Sources, "manifest" | "locking">,
-  lock: Lock,
-): Promise<{ lock?: string }> {
+  lock: Omit<Lock, "created">,
+  created: string,
+): Promise<{ lock?: string; created?: string }> {
   if (locking !== "lock") return {};
   const path = lockFileOf(manifest);
-  await writeLock(path, lock);
-  return { lock: path };
+  return { lock: path, created: await writeLock(path, lock, created) };
 }
 
 /** The registry's own image and those of upstream registries. */
@@ -171,7 +175,7 @@ async function planEngineImages(
   for (const { source, from, site, platforms } of manifest.images) {
     if (from !== "engine") continue;
     const { connectEngine } = await import("../engine/engine.ts");
-    const { docker } = connectEngine();
+    const { docker } = connectEngine(process.env, { silence: Number.POSITIVE_INFINITY });
     const name = engineName(source);
     // Saved by its id, the image is the one that is locked, whatever happens to its name meanwhile.
     const id = pins.engine(name) ?? (locking === "lock" ? await engineImageId(docker, name) : undefined);

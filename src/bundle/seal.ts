@@ -67,8 +67,13 @@ export async function seal(
     journal = undefined;
   }
   await runStep(reporter, "write bundle", async (step) => {
-    step.total(blobs.reduce((sum, { size }) => sum + size, 0));
+    let total = blobs.reduce((sum, { size }) => sum + size, 0);
+    step.total(total);
     const advance = (bytes: number) => step.advance(bytes);
+    const again = (bytes: number) => {
+      total += bytes;
+      step.total(total);
+    };
     const piece = ({ digest, size }: Slot, where: string) => step.piece(shortName(where, digest), size);
     if (journal) step.detail("checking what is there");
     const writer = await ArchiveWriter.create(output, plan, {
@@ -78,6 +83,7 @@ export async function seal(
       journal,
       aside: await findAside(output),
       advance,
+      again,
       piece,
     });
     try {
@@ -114,7 +120,9 @@ function withKept(error: unknown, output: string, split: number | undefined): un
 export async function openReusable(paths: readonly string[]): Promise<Bundle[]> {
   const bundles: Bundle[] = [];
   try {
-    for (const path of paths) bundles.push(await openBundle(await openSource(path)));
+    // What is damaged or cut off in one is fetched.
+    for (const path of paths)
+      bundles.push(await openBundle(await openSource(path), undefined, { goOn: true }));
     return bundles;
   } catch (error) {
     await Promise.all(bundles.map((bundle) => bundle.close()));
@@ -151,6 +159,7 @@ async function reuse(bundle: Bundle, sink: BlobSink, step: Step, reporter: Repor
       sink.write(blob.digest, blob.readUnchecked(), bundle.name).catch(unlessDamaged("it is fetched again")),
   });
   await pass.catch(unlessDamaged("what stands behind it is fetched again"));
+  for (const text of bundle.lacking) reporter.warn(`${text}; what is missing there is fetched again`);
 }
 
 /** All sources at once. The first error stops the others, and is thrown when all have ended. */

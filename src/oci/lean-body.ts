@@ -75,6 +75,7 @@ export class LeanBody implements AsyncIterable<Buffer> {
     if (this.#left === 0 || this.#error !== undefined) return;
     this.#error = error;
     this.#copyOut();
+    this.#letGo();
     this.#wakeUp();
   }
 
@@ -95,6 +96,8 @@ export class LeanBody implements AsyncIterable<Buffer> {
       }
     } finally {
       if (this.#left > 0) this.#tap.abandon();
+      for (const piece of this.#ready.splice(0)) giveBack(piece);
+      this.#letGo();
     }
   }
 
@@ -130,6 +133,12 @@ export class LeanBody implements AsyncIterable<Buffer> {
     this.#ready.push(Buffer.from(this.#buffer.subarray(this.#copied, this.#filled)));
     this.#copied = this.#filled;
     if (this.#filled === this.#limit) giveBack(this.#buffer);
+  }
+
+  /** Nothing is received into the current piece any more: its connection has ended. */
+  #letGo(): void {
+    if (this.#buffer) giveBack(this.#buffer);
+    this.#buffer = undefined;
   }
 
   #more(): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import { validateHeaderValue } from "node:http";
 import type { SecureContext } from "node:tls";
+import { errorCode } from "../errors.ts";
 import { Connection, type LeanAnswer, type LeanOptions, Unanswered } from "./lean-connection.ts";
 
 export interface LeanRequest {
@@ -17,6 +18,9 @@ export interface LeanRequest {
   /** see LeanBody */
   lead: number;
 }
+
+/** How a connection ends that the other side has closed. */
+const closedCodes = new Set(["ECONNRESET", "EPIPE"]);
 
 export class LeanHttp {
   readonly #options: LeanOptions;
@@ -41,6 +45,7 @@ export class LeanHttp {
       } catch (error) {
         // A server closes what was idle for long, also in the moment in which it is used again.
         if (!(error instanceof Unanswered)) throw error;
+        if (!closedCodes.has(errorCode(error.cause) ?? "")) throw error.cause;
       }
     }
     const connection = await this.#connect(request);

@@ -4,14 +4,14 @@
  */
 
 import type { IncomingHttpHeaders } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { SecureContext } from "node:tls";
 import { Agent, type Dispatcher, ProxyAgent } from "undici";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { BusyHosts } from "./busy-hosts.ts";
 import { LeanHttp } from "./lean-http.ts";
 import { type Environment, proxyFor } from "./proxy.ts";
 import { RateLimits } from "./rate-limit.ts";
-import { Attempts, parseRetryAfter, type RetryPolicy, usualRetries } from "./retry.ts";
+import { Attempts, parseRetryAfter, type RetryPolicy, sleepFor, tooLong, usualRetries } from "./retry.ts";
 import { UpstreamTls } from "./upstream-tls.ts";
 
 export interface TransportOptions {
@@ -95,6 +95,7 @@ export class RegistryTransport {
   readonly #limits: RateLimits;
   /** by origin: each has its own trust and its own way */
   readonly #dispatchers = new Map<string, Promise<Dispatcher>>();
+  readonly #busy = new BusyHosts();
   readonly #trusted = new Map<string, Promise<SecureContext>>();
   readonly #lean = new LeanHttp({ connectTimeout, silenceTimeout });
   /** origins whose answers to the lean client were for the library */
@@ -136,6 +137,7 @@ export class RegistryTransport {
     const attempts =
       request.attempts ?? (method === "POST" ? new Attempts({ times: 0, milliseconds: 0 }) : this.attempts());
     for (;;) {
+      await this.#busy.over(url.host, signal);
       let response: HttpResponse;
       try {
         response = await this.#send(url, what, request);
@@ -151,14 +153,16 @@ export class RegistryTransport {
       if (!passingStatus.has(response.statusCode)) return response;
       const asked = parseRetryAfter(headerOf(response, "retry-after"));
       const wait = attempts.next(asked);
-      if (wait === undefined) return Object.assign(response, { gaveUp: attempts.story });
+      if (wait === undefined) return Object.assign(response, { gaveUp: attempts.story || tooLong(asked) });
       discard(response);
-      if (wait > noticeable) {
+      // All that is asked of this host waits with it, and is told once.
+      const isNews = this.#busy.leaveAlone(url.host, asked ?? 0);
+      if (wait > noticeable && isNews) {
         this.#note(
           `${url.host} answers ${response.statusCode}: waiting ${Math.round(wait / 1000)} s before the next try`,
         );
       }
-      await sleepUntil(wait, signal);
+      await sleepFor(wait, signal);
     }
   }
 
@@ -166,7 +170,7 @@ export class RegistryTransport {
   async pause(attempts: Attempts, signal: AbortSignal | undefined): Promise<boolean> {
     const wait = attempts.next();
     if (wait === undefined) return false;
-    await sleepUntil(wait, signal);
+    await sleepFor(wait, signal);
     return true;
   }
 
@@ -187,7 +191,7 @@ export class RegistryTransport {
     const hint = isPlain
       ? `If ${url.host} speaks plain HTTP and you trust the way to it: --plain-http ${url.host}.`
       : isCertificate
-        ? `If it has a CA of its own, put that into /etc/docker/certs.d/${url.host}/ca.crt, or set NODE_EXTRA_CA_CERTS to its PEM file.`
+        ? `If it has a CA of its own, put that into /etc/docker/certs.d/${url.host}/ca.crt, or set SSL_CERT_FILE to its PEM file.`
         : proxy !== undefined
           ? `It was asked through the proxy ${proxy.host}: is that right, and does it allow ${url.host}? NO_PROXY names exceptions.`
           : hostHints.get(code);
@@ -256,15 +260,6 @@ async function send(dispatcher: Dispatcher, url: URL, request: HttpRequest): Pro
   });
 }
 
-async function sleepUntil(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await sleep(milliseconds, undefined, signal === undefined ? {} : { signal });
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw error;
-  }
-}
-
 /** The answer's whole body. @param story Attempts.story, for the error. @throws DrydockError "upstream" if it is longer than `limit` bytes or breaks off. */
 export async function readBody(
   response: HttpResponse,
@@ -309,7 +304,8 @@ export function brokenOff(url: URL, what: string, cause: unknown, story = ""): H
 
 /** The system's code besides, since some errors have no text of their own. */
 function reason(cause: unknown): string {
-  const text = errorText(cause);
+  // Node's advice is for who starts Node.
+  const text = errorText(cause).replace(/; if the root CA is installed locally.*$/s, "");
   const code = errorCode(cause);
   return code === undefined || text.includes(code) ? text : text === "" ? code : `${text} (${code})`;
 }

@@ -4,6 +4,7 @@
  * bytes that came before are skipped. Whoever reads checks the digest over all of it.
  */
 import { DrydockError } from "../errors.ts";
+import { giveBack } from "../lent-buffers.ts";
 import { wrongBytes } from "./registry-errors.ts";
 import {
   brokenOff,
@@ -123,7 +124,10 @@ export class ResumedBody {
     for await (const chunk of response.body as AsyncIterable<Buffer>) {
       const behind = Math.min(chunk.length, skip - skipped);
       skipped += behind;
-      if (behind === chunk.length) continue;
+      if (behind === chunk.length) {
+        giveBack(chunk);
+        continue;
+      }
       const part = behind === 0 ? chunk : chunk.subarray(behind);
       if (this.#at + part.length > this.#source.size) throw this.#otherLength(url, "more")("");
       this.#at += part.length;

@@ -2,6 +2,7 @@
  * Trying again what may pass: a limited number of tries, waits that double and have some chance in them,
  * and what a server itself asks for in Retry-After (RFC 9110, 10.2.3).
  */
+import { setTimeout as sleep } from "node:timers/promises";
 
 export interface RetryPolicy {
   /** tries after the first one */
@@ -68,4 +69,20 @@ export function parseRetryAfter(text: string | undefined, now = Date.now()): num
   if (/^\d{1,9}$/.test(text.trim())) return Number(text) * 1000;
   const date = Date.parse(text);
   return Number.isNaN(date) ? undefined : Math.max(0, date - now);
+}
+
+/** Why an answer was not asked for again, if it is because of the wait that the server wants; else "". */
+export function tooLong(asked = 0): string {
+  if (asked <= longestAsked) return "";
+  return `not tried again, since it asks to wait ${Math.round(asked / 1000)} s: `;
+}
+
+/** @throws the signal's reason once it is aborted */
+export async function sleepFor(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await sleep(milliseconds, undefined, signal === undefined ? {} : { signal });
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  }
 }

@@ -16,6 +16,7 @@ import { openBundle } from "../../src/archive/reader.ts";
 import { findAside, findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
 import { verify } from "../../src/archive/verify.ts";
 import { ArchiveWriter } from "../../src/archive/writer.ts";
+import { DrydockError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { silentReporter } from "../../src/reporter.ts";
 import { run } from "../lab/process.ts";
@@ -153,6 +154,44 @@ test("when the plan has changed, what still fits is taken from what was set asid
     (await readdir(folder)).filter((name) => name.startsWith("replanned")),
     ["replanned.tar"],
   );
+});
+
+test("when the plan has changed, a blob that was half there goes on in its new place", async () => {
+  const path = join(folder, "half-moved.tar");
+  const first = await begin(path);
+  await assert.rejects(first.writer.write(digestOf(large), pieces(large, 0, 12 * mebi), "upstream"));
+  await first.writer.close();
+  const second = await begin(path, makeIndex([manifest, medium, large]), 9 * mebi);
+  const { bytes: have, lead } = second.writer.begun(digestOf(large));
+  assert.ok(have >= 8 * mebi, `${have} bytes are kept`);
+  assert.ok(lead >= 0 && lead < 4096);
+  await second.writer.write(digestOf(large), pieces(large, have), "upstream", have);
+  for (const bytes of [manifest, medium]) await second.writer.write(digestOf(bytes), once(bytes), "upstream");
+  await second.writer.finish();
+  await verifyAll(path);
+});
+
+test("another blob's wrong bytes cost a blob that is half there nothing; its own do", async () => {
+  const path = join(folder, "innocent.tar");
+  const haveOf = async () => (await readJournal(journalOf(path)))?.entries.get(digestOf(large))?.have ?? 0;
+  const first = await begin(path);
+  const elsewhere = new DrydockError("integrity", "another blob has other bytes");
+  async function* interrupted() {
+    yield* pieces(large.subarray(0, 12 * mebi));
+    throw elsewhere;
+  }
+  await assert.rejects(first.writer.write(digestOf(large), interrupted(), "upstream"));
+  await first.writer.close();
+  const kept = await haveOf();
+  assert.ok(kept >= 8 * mebi, `${kept} bytes are kept`);
+  const second = await begin(path);
+  const wrong = Buffer.from(large);
+  wrong.writeUInt8(wrong.readUInt8(kept) ^ 1, kept);
+  await assert.rejects(second.writer.write(digestOf(large), pieces(wrong, kept), "upstream", kept), {
+    kind: "integrity",
+  });
+  await second.writer.close();
+  assert.equal(await haveOf(), 0);
 });
 
 test("a torn journal costs what its torn line said, no more", async () => {

@@ -169,6 +169,17 @@ test("a connection that was closed while idle is replaced, and nobody notices", 
   assert.equal(served.connections(), 3);
 });
 
+test("a host that hangs is waited for once, however many connections are idle", async () => {
+  const served = await serve((socket, number) => {
+    if (number <= 3) setTimeout(() => socket.write(`${head(5)}hello`), 100);
+  });
+  const lean = client({ silenceTimeout: 400 });
+  await Promise.all([1, 2, 3].map(async () => read(await get(lean, served))));
+  assert.equal(served.connections(), 3);
+  await assert.rejects(get(lean, served), { code: "ETIMEDOUT" });
+  assert.equal(served.asked.length, 4);
+});
+
 test("more than was announced: the bytes are right, the connection is not used again", async () => {
   const served = await serve((socket) => socket.write(`${head(5)}hello, and more`));
   const lean = client();

@@ -241,7 +241,7 @@ test("a certificate that nobody vouches for is refused", async () => {
     client({ plain: [] }).resolve(at(secure.host, "library/app:one")),
     "upstream",
     /cannot reach .*self.signed/i,
-    /NODE_EXTRA_CA_CERTS/,
+    /SSL_CERT_FILE/,
   );
   const plain = client({ plain: [secure.host] }).resolve(at(secure.host, "library/app:one"));
   await fails(plain, "upstream", /answers 400/, /TLS/);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { noCredentials } from "../../src/oci/credentials.ts";
 import { parseReference } from "../../src/oci/reference.ts";
 import { RegistryClient } from "../../src/oci/registry-client.ts";
@@ -73,8 +74,27 @@ test("one that wants us to wait for an hour is given up at once", async () => {
   const { resolve, asked } = await clientFor((_, response) =>
     response.writeHead(429, { "retry-after": "3600" }).end(),
   );
-  await assert.rejects(resolve(), { kind: "upstream", message: /answers 429/, hint: /Log in to it/ });
+  const message = /not tried again, since it asks to wait 3600 s: .* answers 429/;
+  await assert.rejects(resolve(), { kind: "upstream", message, hint: /Log in to it/ });
   assert.equal(asked.length, 1);
+});
+
+test("a host that asks to be left alone is left alone by all requests, and it is told once", async () => {
+  let free = 0;
+  const times: number[] = [];
+  const { resolve, notes } = await clientFor((_, response) => {
+    const now = performance.now();
+    times.push(now);
+    if (free === 0) free = now + 6000;
+    const headers = { "content-type": image.mediaType };
+    if (now < free) response.writeHead(429, { "retry-after": "6" }).end();
+    else response.writeHead(200, headers).end(image.manifest);
+  });
+  const first = resolve();
+  await sleep(300);
+  await Promise.all([first, resolve(), resolve()]);
+  assert.equal(times.filter((time) => time < free).length, 1, "it was asked again while it was busy");
+  assert.deepEqual(notes, ["HOST answers 429: waiting 6 s before the next try"]);
 });
 
 test("after all tries the error says how many and how long", async () => {
