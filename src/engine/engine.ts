@@ -29,13 +29,25 @@ export interface EngineDescription {
 }
 
 /**
+ * An engine may take its time, to unpack an image say; one that is silent for longer hangs, and would let us
+ * hang, too.
+ */
+const patienceSeconds = 300;
+
+/**
  * The engine that DOCKER_HOST names (unix://, tcp:// with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as the
  * docker command understands them), else /var/run/docker.sock. Nothing is asked of it yet.
+ * @param options.silence how many seconds it may say nothing when it was asked something; 300 if left out,
+ *   Infinity where it prepares gigabytes before it sends the first byte
  * @throws DrydockError "preflight" for an address of another kind.
  */
-export function connectEngine(env: NodeJS.ProcessEnv = process.env): Engine {
+export function connectEngine(
+  env: NodeJS.ProcessEnv = process.env,
+  { silence = patienceSeconds }: { silence?: number } = {},
+): Engine {
   const address = env.DOCKER_HOST || "unix:///var/run/docker.sock";
-  const docker = new Dockerode(connection(address, env));
+  const timeout = Number.isFinite(silence) ? { timeout: silence * 1000 } : {};
+  const docker = new Dockerode({ ...connection(address, env), ...timeout });
   return {
     docker,
     address,
@@ -49,7 +61,9 @@ export function engineFailure(action: string, error: unknown): DrydockError {
   if (error instanceof DrydockError) return error;
   const gone = ["ENOENT", "ECONNREFUSED", "ECONNRESET", "EPIPE"].includes(errorCode(error) ?? "");
   return new DrydockError("host", `${action}: ${errorText(error).trim()}`, {
-    hint: gone ? "The engine stopped answering: see whether it still runs, then try again." : undefined,
+    hint: gone
+      ? "The engine stopped answering: see whether it still runs (systemctl status docker), then run the same command again."
+      : undefined,
     cause: error,
   });
 }

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { test } from "node:test";
+import { inspectContainer } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
 import { DrydockError } from "../../src/errors.ts";
 
@@ -44,6 +45,26 @@ test("something else than an engine listens there", async () => {
     assert.equal(engine.local, false);
     await assert.rejects(engine.describe(), refused(/does not answer.*404/));
   } finally {
+    server.close();
+  }
+});
+
+test("an engine that hangs is not waited for without end", async () => {
+  const server = createServer(() => {});
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  const port = typeof address === "object" ? address?.port : undefined;
+  try {
+    const engine = connectEngine({ DOCKER_HOST: `tcp://127.0.0.1:${port}` }, { silence: 0.2 });
+    await assert.rejects(inspectContainer(engine, "registry"), (error) => {
+      assert.ok(error instanceof DrydockError);
+      assert.equal(error.kind, "host");
+      assert.match(error.message, /look at container "registry"/);
+      assert.match(error.hint ?? "", /stopped answering/);
+      return true;
+    });
+  } finally {
+    server.closeAllConnections();
     server.close();
   }
 });
