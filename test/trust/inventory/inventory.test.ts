@@ -295,7 +295,7 @@ describe("group_vars and host_vars", () => {
       "group_vars/web/10-first.yml": "ansible_user: web\nrepo_host: r1\n",
       "group_vars/web/20-then": "repo_host: r2\n",
       "group_vars/web/.hidden.yml": "repo_host: no\n",
-      "group_vars/web/sub/deep.json": '{"ansible_become": false}\n',
+      "group_vars/web/sub/deep.json": '{\n\t"x": 1,\n\t"ansible_become": false\n}\n',
       "group_vars/web.yml": "repo_host: shadowed by the folder\n",
       "group_vars/old.yml": "$ANSIBLE_VAULT;1.1;AES256\n6162\n",
       "host_vars/b.yaml": "ansible_host: 10.0.0.2\nansible_port: 3\n",
