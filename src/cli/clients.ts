@@ -4,8 +4,9 @@ import { DrydockError, exitCodes } from "../errors.ts";
 import type { Finding } from "../install/finding.ts";
 import type { Reporter } from "../reporter.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
-import { defaultKnownHostsFile } from "../trust/known-hosts.ts";
+import type { ReachOptions } from "../trust/reach.ts";
 import { columns, count, printable } from "./format.ts";
+import { askSecret, hasTerminal } from "./prompt.ts";
 
 export const clientFlags = {
   limit: Flags.string({
@@ -14,24 +15,45 @@ export const clientFlags = {
       "with --clients: only these hosts of the inventory, as Ansible's --limit: web:&lab:!old, db-*, web[0:2]",
   }),
   "allow-proxy-command": Flags.boolean({
-    description: "run the ProxyCommands that the inventory names",
+    description: "run the ProxyCommands that the inventory and SSH's configuration name",
   }),
   "known-hosts": Flags.string({
     helpValue: "FILE",
-    description: "the known_hosts file that host keys are checked against [default: ~/.ssh/known_hosts]",
+    description:
+      "the known_hosts file that host keys are checked against, besides the system's [default: ~/.ssh/known_hosts]",
   }),
   "accept-new-host-keys": Flags.boolean({
     description: "take the key of a host that known_hosts does not list, and write it there",
+  }),
+  "ssh-config": Flags.string({
+    helpValue: "FILE",
+    description: "SSH's configuration, or `none` [default: ~/.ssh/config and /etc/ssh/ssh_config]",
+  }),
+  "ask-password": Flags.boolean({
+    description:
+      "ask for a password for the login, one for each user name, for hosts that take no key of ours",
+  }),
+  "ask-sudo-password": Flags.boolean({
+    description: "ask for the password for sudo, one for each user name, for hosts where sudo wants it",
   }),
 };
 
 export function clientOptions(flags: {
   "known-hosts"?: string | undefined;
   "accept-new-host-keys": boolean;
-}) {
+  "allow-proxy-command": boolean;
+  "ssh-config"?: string | undefined;
+  "ask-password": boolean;
+  "ask-sudo-password": boolean;
+}): ReachOptions {
   return {
-    knownHostsFile: flags["known-hosts"] ?? defaultKnownHostsFile(),
+    knownHostsFile: flags["known-hosts"],
     acceptNewHostKeys: flags["accept-new-host-keys"],
+    allowProxyCommand: flags["allow-proxy-command"],
+    sshConfigFile: flags["ssh-config"],
+    askPassword: flags["ask-password"],
+    askSudoPassword: flags["ask-sudo-password"],
+    ask: hasTerminal() ? (question) => askSecret(question) : undefined,
   };
 }
 

@@ -34,6 +34,16 @@ export async function askSecret(question: string, terminal = "/dev/tty"): Promis
   }
 }
 
+/** Whether there is one to ask at. */
+export function hasTerminal(terminal = "/dev/tty"): boolean {
+  try {
+    closeSync(openSync(terminal, "r+"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function openTerminal(question: string, terminal: string): number {
   try {
     return openSync(terminal, "r+");

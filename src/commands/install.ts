@@ -22,7 +22,8 @@ import type { InstallDryRun } from "../install/dry-run.ts";
 import type { Finding } from "../install/finding.ts";
 import type { InstallOptions, InstallResult } from "../install/install.ts";
 import { siteLayout } from "../site/layout.ts";
-import type { ClientResult } from "../trust/client.ts";
+import type { Client, ClientResult } from "../trust/client.ts";
+import type { Reach } from "../trust/reach.ts";
 
 type Result = Omit<InstallResult, "index"> & {
   name: string;
@@ -125,9 +126,10 @@ export default class Install extends DrydockCommand {
     const clients = await readClients(flags, this.reporter);
     const { checkRepoHosts } = await import("../trust/inventory/repo-host.ts");
     let checked: ClientResult[] | undefined;
+    const reach = clients && (await prepareReach(clients, flags));
     const checkClients = async (addresses: string[]) => {
       const { checkClients } = await import("../trust/trust.ts");
-      const options = { ...clientOptions(flags), addresses, rememberHostKeys: !flags["dry-run"] };
+      const options = { ...clientOptions(flags), addresses, reach };
       checked = await checkClients(clients ?? [], options, this.reporter);
       return clientFindings(checked);
     };
@@ -178,11 +180,24 @@ export default class Install extends DrydockCommand {
     }
     const ca = await readFile(siteLayout(result.site).caCertificate, "utf8");
     const { trust } = await import("../trust/trust.ts");
-    const hosts = await trust(clients, { ...clientOptions(flags), ca, addresses, port }, this.reporter);
+    const hosts = await trust(
+      clients,
+      { ...clientOptions(flags), ca, addresses, port, reach },
+      this.reporter,
+    );
     this.log(`\n${clientReport(hosts)}`);
     process.exitCode = exitCodeOf(hosts);
     return { ...told, hosts };
   }
+}
+
+/** What is to be asked for about the clients is asked before anything starts, and once. */
+async function prepareReach(
+  clients: readonly Client[],
+  flags: Parameters<typeof clientOptions>[0] & { "dry-run": boolean },
+): Promise<Reach> {
+  const { Reach } = await import("../trust/reach.ts");
+  return await Reach.prepare(clients, { ...clientOptions(flags), rememberHostKeys: !flags["dry-run"] });
 }
 
 /** @param color false for what goes through the reporter, which takes colours out */

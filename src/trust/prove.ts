@@ -9,7 +9,7 @@ import * as tls from "node:tls";
 import { errorCode, errorText } from "../errors.ts";
 import { hostPort } from "./address.ts";
 import { ClientFailure } from "./client.ts";
-import { type Connection, ForwardRefused } from "./ssh.ts";
+import { type Connection, ForwardRefused } from "./connection.ts";
 
 export interface Proof {
   proven: boolean;

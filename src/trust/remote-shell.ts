@@ -4,21 +4,62 @@
  * The login shell gets one line of words in single quotes, which sh, csh and fish all read alike as long as
  * nothing between the quotes is a quote, a backslash, an exclamation mark or a line end. Hence scripts are
  * written without these.
+ *
+ * A user who is not root has these ways, in this order: sudo runs the whole script without asking; it runs only
+ * the commands that sudoers lists, one by one; it asks for a password, which is then all that is on stdin: what
+ * is to be written has come before, into a folder of the user's. With both on one stdin, a sudo that doesn't
+ * ask would leave the password to the script, as the beginning of the file.
  */
-import { userInfo } from "node:os";
+import { createHash } from "node:crypto";
 import { type Client, ClientFailure } from "./client.ts";
-import type { Connection, ExecResult } from "./ssh.ts";
-
-/** What every line that our scripts write begins with, so that a banner of the shell is told apart. */
-const mark = "drydock:";
-
-/** root runs the words as they are; anybody else through sudo, which must not ask. */
-const elevate =
-  'export LC_ALL=C; PATH=$PATH:/usr/sbin:/sbin; if [ "$(id -u)" = 0 ]; then exec "$@"; fi; exec sudo -n -- "$@"';
+import type { Connection, ExecResult } from "./connection.ts";
+import { basics, functions, mark, setting } from "./remote-functions.ts";
+import { noRights, wantsPassword, wantsTerminal, words } from "./sudo.ts";
 
 /**
- * Runs `script` with /bin/sh as root.
- * @param args single-quoted as they are; must hold only characters that isPlain allows
+ * The words are: the script; what to do where a password is wanted ("keep" the folder, "drop" it), or "send" to do
+ * no more than take what is sent; its SHA-256; the folder it is in ("-": it comes on stdin); the script's own words.
+ */
+const start = [
+  setting,
+  basics,
+  "inner=$1; then=$2; want=$3; folder=$4; shift 4;",
+  'if [ "$folder" = - ]; then folder=$(mktemp -d) || problem "make a temporary folder there";',
+  '  trap "rm -rf $folder" EXIT; cat >$folder/payload || problem "write a temporary file there"; fi;',
+  'trap "rm -rf $folder" EXIT; trap : PIPE; trap "exit 1" HUP INT TERM;',
+  '[ "$(digest $folder/payload)" = $want ] || problem "what was sent has another sha256 there";',
+  `leave() { trap - EXIT; echo ${mark}folder $folder; };`,
+  'if [ "$then" = send ]; then leave; exit 0; fi;',
+  'set -- /bin/sh -c "$inner" drydock $folder/payload $want "$@"; export DRYDOCK_AS= ;',
+  'if [ "$(id -u)" = 0 ]; then "$@" </dev/null; exit $?; fi;',
+  "if sudo -n -l /bin/sh >/dev/null 2>&1 && sudo -n -- /bin/sh -c : >/dev/null 2>&1;",
+  '  then sudo -n -- "$@" </dev/null; exit $?; fi;',
+  'if said=$(sudo -n -- true 2>&1); then DRYDOCK_AS="sudo -n --"; "$@" </dev/null; exit $?; fi;',
+  'case "$then$said" in keep*|*" tty "*|*terminal*) leave;; esac;',
+  `echo ${mark}rights $said; exit 0`,
+].join(" ");
+
+/** The words are: the folder, then the command. The password is all that is on stdin. */
+const withPassword = [
+  setting,
+  "folder=$1; shift; export DRYDOCK_AS= ;",
+  'trap "rm -rf $folder" EXIT; trap : PIPE; trap "exit 1" HUP INT TERM;',
+  'sudo -k -S -p "" -- "$@"',
+].join(" ");
+
+/** What has been found out about the rights on a connection, so that sudo is not tried in vain again. */
+interface Rights {
+  terminal: boolean;
+  password: boolean;
+}
+
+const rightsOf = new WeakMap<Connection, Rights>();
+
+/**
+ * Runs `script` with /bin/sh and the functions of remote-functions.ts; what is run with `root` has root's rights,
+ * all else has them where that can be.
+ * @param args must hold only characters that isPlain allows
+ * @param payload is in the file `$payload`, with the SHA-256 `$want`
  * @returns what the script wrote: each line that begins with the mark, without it
  * @throws ClientFailure "refused" if root's rights are not to be had, "failed" if the script did not end well
  */
@@ -27,37 +68,80 @@ export async function runAsRoot(
   client: Client,
   script: readonly string[],
   args: readonly string[] = [],
-  stdin = "",
+  payload = "",
 ): Promise<string[]> {
-  const body = [`echo ${mark}begun;`, ...script].join(" ");
-  const words = ["/bin/sh", "-c", elevate, "sh", "/bin/sh", "-c", body, "drydock", ...args];
-  const result = await connection.exec(words.map(quote).join(" "), stdin);
-  const lines = result.stdout
-    .split("\n")
-    .filter((line) => line.startsWith(mark))
-    .map((line) => line.slice(mark.length));
-  if (lines[0] !== "begun") throw noRights(client, result);
-  if (result.code === 0) return lines.slice(1);
-  const problem = lines.find((line) => line.startsWith("problem "))?.slice("problem ".length);
-  throw new ClientFailure("failed", problem ?? `the script there did not end well: ${lastWords(result)}`);
+  const { user } = connection;
+  if (client.become === false && user !== "root") {
+    const text = `it takes root's rights, and the inventory has ansible_become=false for ${JSON.stringify(user)}`;
+    throw new ClientFailure("refused", text, "Log in as root (ansible_user=root), or let it become root.");
+  }
+  const begin = ["as=$DRYDOCK_AS; payload=$1; want=$2; shift 2;", functions, `echo ${mark}begun;`];
+  const inner = [setting, ...begin, ...script].join(" ");
+  const sha256 = createHash("sha256").update(payload).digest("hex");
+  const password = connection.sudoPassword?.();
+  const rights = rightsOf.get(connection) ?? { terminal: false, password: false };
+  rightsOf.set(connection, rights);
+
+  const attempt = async (folder: string, terminal: boolean) => {
+    const send = folder === "-" && (rights.terminal || rights.password);
+    const then = send ? "send" : password === undefined ? "drop" : "keep";
+    const line = shellLine("/bin/sh", "-c", start, "sh", inner, then, sha256, folder, ...args);
+    return read(await connection.exec(line, terminal ? "" : payload, terminal));
+  };
+  let answer = await attempt("-", false);
+  const { folder } = answer;
+  if (folder === undefined) return ended(user, answer);
+  rights.terminal ||= wantsTerminal(answer.rights);
+  if (rights.terminal && !rights.password) answer = await attempt(folder, true);
+  rights.password ||= wantsPassword(answer.rights) && password !== undefined;
+  if (!rights.password) return ended(user, answer);
+
+  const command = ["/bin/sh", "-c", inner, "drydock", `${folder}/payload`, sha256, ...args];
+  const line = shellLine("/bin/sh", "-c", withPassword, "sh", folder, ...command);
+  // A terminal has no end of input but this character, and a sudo that asks again would wait for ever.
+  const stdin = `${password}\n${rights.terminal ? "\u0004" : ""}`;
+  return ended(user, read(await connection.exec(line, stdin, rights.terminal)), true);
 }
 
-function noRights(client: Client, result: ExecResult): ClientFailure {
-  const said = lastWords(result);
-  const { user = userInfo().username } = client;
-  if (user === "root") return new ClientFailure("failed", `/bin/sh did not run there: ${said}`);
-  return new ClientFailure(
-    "refused",
-    `${JSON.stringify(user)} can't become root there without a password: ${said}`,
-    `Log in as root (ansible_user=root), or let sudo ask ${user} for no password there.`,
-  );
+interface Answer {
+  /** our own lines, without the mark, after the script had begun; undefined if it had not */
+  lines: string[] | undefined;
+  /** why it ended early */
+  problem: string | undefined;
+  /** where the payload was left at the client */
+  folder: string | undefined;
+  /** sudo's words where root's rights could not be had */
+  rights: string;
+  result: ExecResult;
 }
 
-/** The last line it said, shortened, without control characters; else how it ended. */
-function lastWords(result: ExecResult): string {
-  const line = (result.stderr.trim() || result.stdout.trim()).split("\n").at(-1) ?? "";
+function read(result: ExecResult): Answer {
+  const ours = result.stdout.split(/\r?\n/).filter((line) => line.startsWith(mark));
+  const lines = ours.map((line) => line.slice(mark.length));
+  const after = (word: string) => lines.find((line) => line.startsWith(`${word} `))?.slice(word.length + 1);
+  const begun = lines.indexOf("begun");
+  return {
+    lines: begun < 0 ? undefined : lines.slice(begun + 1),
+    problem: after("problem"),
+    folder: after("folder"),
+    rights: after("rights") ?? "",
+    result,
+  };
+}
+
+/** @param sent whether a password was sent */
+function ended(user: string, { lines, problem, rights, result }: Answer, sent = false): string[] {
+  if (lines !== undefined && result.code === 0) return lines;
+  // A command that sudoers doesn't list: sudo's words are then in the problem's.
+  if (problem !== undefined && /: sudo: |not allowed to execute/.test(problem))
+    throw noRights(user, problem, sent);
+  if (problem !== undefined) throw new ClientFailure("failed", problem);
+  const said = result.stderr.trim() || result.stdout.trim();
+  if (lines === undefined && rights !== "") throw noRights(user, rights, sent);
+  if (lines === undefined && sent) throw noRights(user, said, sent);
+  const what = lines === undefined ? "/bin/sh did not run there" : "the script there did not end well";
   const ending = result.signal === undefined ? `exit ${result.code}` : `signal ${result.signal}`;
-  return line.replace(/\p{Cc}/gu, " ").slice(0, 300) || ending;
+  throw new ClientFailure("failed", `${what}: ${words(said) || ending}`);
 }
 
 /** Whether a word can stand between single quotes in every shell. */
@@ -65,7 +149,8 @@ export function isPlain(word: string): boolean {
   return /^[^'\\!\p{Cc}]*$/u.test(word);
 }
 
-function quote(word: string): string {
-  if (!isPlain(word)) throw new Error(`not plain: ${word}`);
-  return `'${word}'`;
+function shellLine(...all: string[]): string {
+  const unfit = all.find((word) => !isPlain(word));
+  if (unfit !== undefined) throw new Error(`not plain: ${unfit}`);
+  return all.map((word) => `'${word}'`).join(" ");
 }

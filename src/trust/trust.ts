@@ -7,27 +7,21 @@ import { DrydockError, errorText } from "../errors.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { reachableAddresses } from "./address.ts";
 import { type Client, ClientFailure, type ClientResult } from "./client.ts";
+import type { Connection } from "./connection.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
-import { type KnownHosts, readKnownHosts } from "./known-hosts.ts";
 import { prove } from "./prove.ts";
+import { defaultTimeout, Reach, type ReachOptions } from "./reach.ts";
 import { runAsRoot } from "./remote-shell.ts";
-import { type Connection, connect } from "./ssh.ts";
 import * as docker from "./stores/docker.ts";
 
 /** How clients are reached. */
-export interface ClientOptions {
+export interface ClientOptions extends ReachOptions {
   /** the registry's names and IP addresses, its name first */
   addresses: readonly string[];
-  knownHostsFile: string;
-  acceptNewHostKeys: boolean;
-  /** false, as in a dry run: a new key that is accepted is written nowhere */
-  rememberHostKeys?: boolean;
   /** so many clients at once; default 32 */
   limit?: number;
-  /** for the login, and then for each step with one client, in milliseconds; default 20 s */
-  timeoutMs?: number;
-  /** the agent's socket, "" for none; default SSH_AUTH_SOCK */
-  agent?: string;
+  /** prepared for these clients already; what was asked for is then not asked again */
+  reach?: Reach | undefined;
 }
 
 export interface TrustOptions extends ClientOptions {
@@ -79,8 +73,6 @@ export async function checkClients(
   });
 }
 
-const defaultTimeout = 20_000;
-
 async function onEach(
   clients: readonly Client[],
   options: ClientOptions,
@@ -89,15 +81,15 @@ async function onEach(
   work: (connection: Connection, client: Client) => Promise<ClientResult>,
 ): Promise<ClientResult[]> {
   checkRepoHosts(clients, options.addresses);
-  const knownHosts = await readKnownHosts(options.knownHostsFile);
+  const reach = options.reach ?? (await Reach.prepare(clients, options));
   const limit = pLimit(options.limit ?? 32);
   let done = 0;
-  return await runStep(
+  const results = runStep(
     reporter,
     `${verb} ${clients.length} client${clients.length === 1 ? "" : "s"}`,
     async (step) => {
       const one = async (client: Client) => {
-        const result = await onOne(client, knownHosts, options, work);
+        const result = await onOne(client, reach, work);
         done += 1;
         step.detail(`${done} of ${clients.length}, ${client.name}: ${result.status}`);
         return result;
@@ -106,22 +98,17 @@ async function onEach(
     },
     summarize,
   );
+  return await results.finally(() => reach.close());
 }
 
 async function onOne(
   client: Client,
-  knownHosts: KnownHosts,
-  options: ClientOptions,
+  reach: Reach,
   work: (connection: Connection, client: Client) => Promise<ClientResult>,
 ): Promise<ClientResult> {
-  const { acceptNewHostKeys, rememberHostKeys, timeoutMs = defaultTimeout } = options;
-  const { agent = process.env.SSH_AUTH_SOCK } = options;
   let connection: Connection | undefined;
   try {
-    connection = await connect(client, {
-      ...{ knownHosts, acceptNewHostKeys, rememberHostKeys },
-      ...{ timeoutMs, agent },
-    });
+    connection = await reach.connect(client);
     return await work(connection, client);
   } catch (error) {
     const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));

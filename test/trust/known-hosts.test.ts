@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
+import { callingUser } from "../../src/trust/calling-user.ts";
 import {
   fingerprint,
   hostKeyAlgorithms,
@@ -75,13 +76,20 @@ broken line
     const fresh = join(folder, "new", "known_hosts");
     const blob = Buffer.from(one.split(" ")[1] ?? "", "base64");
     const known = await readKnownHosts(fresh);
-    await remember(known, "a.lan", 2222, { type: "ssh-ed25519", blob });
+    const user = await callingUser({});
+    await remember(known, user, {
+      host: "a.lan",
+      port: 2222,
+      key: { type: "ssh-ed25519", blob },
+      hashed: false,
+    });
     assert.equal((await stat(fresh)).mode & 0o777, 0o600);
     assert.equal(lookup(known, "a.lan", 2222).keys.length, 1);
     assert.match((await run("ssh-keygen", ["-F", "[a.lan]:2222", "-f", fresh])).stdout, /ssh-ed25519/);
 
     await writeFile(file, `x ${two}`);
-    await remember(await readKnownHosts(file), "b.lan", 22, { type: "ssh-ed25519", blob });
+    const more = { host: "b.lan", port: 22, key: { type: "ssh-ed25519", blob }, hashed: false };
+    await remember(await readKnownHosts(file), user, more);
     assert.equal(await readFile(file, "utf8"), `x ${two}\nb.lan ${one}\n`);
   });
 

@@ -8,8 +8,8 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 import { type Client, ClientFailure } from "../../src/trust/client.ts";
-import { readKnownHosts } from "../../src/trust/known-hosts.ts";
-import { type Connection, type ConnectOptions, connect } from "../../src/trust/ssh.ts";
+import type { Connection } from "../../src/trust/connection.ts";
+import { Reach, type ReachOptions } from "../../src/trust/reach.ts";
 import { freePort, makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
 
 const run = promisify(execFile);
@@ -54,11 +54,18 @@ function withoutKey(): Client {
 
 async function open(
   who: Client,
-  options: Partial<ConnectOptions> & { file?: string } = {},
+  options: Partial<ReachOptions> & { file?: string } = {},
 ): Promise<Connection> {
   const { file = knownHostsFile, ...rest } = options;
-  const knownHosts = await readKnownHosts(file);
-  return await connect(who, { knownHosts, acceptNewHostKeys: false, timeoutMs: 10_000, agent: "", ...rest });
+  const reach = await Reach.prepare([who], {
+    knownHostsFile: file,
+    acceptNewHostKeys: false,
+    timeoutMs: 10_000,
+    agent: "",
+    sshConfigFile: "none",
+    ...rest,
+  });
+  return await reach.connect(who);
 }
 
 async function failure(promise: Promise<Connection>): Promise<ClientFailure> {
@@ -184,7 +191,7 @@ describe("a connection", () => {
   it("without key and agent says so", async () => {
     assert.match((await failure(open(withoutKey()))).message, /no key for it, and no agent/);
     const error = await failure(open(withoutKey(), { agent: join(folder, "no-agent") }));
-    assert.match(error.message, /the agent's keys was refused \(agent: /);
+    assert.match(error.message, /no key for it, and the agent does not answer \(Failed to connect/);
   });
 
   it("to a closed port, or an unknown name, is unreachable", async () => {
