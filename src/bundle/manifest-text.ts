@@ -43,18 +43,20 @@ export class ManifestText {
       lineCounter: this.#counter,
       prettyErrors: false,
       stringKeys: true,
-      logLevel: "silent",
+      // "silent" would say nothing of a second document.
+      logLevel: "error",
     });
     const { errors, warnings } = this.#document;
     for (const { code, message, pos } of [...errors, ...warnings]) {
       const line = this.#counter.linePos(pos[0]).line;
       const key = /^[\w.-]+/.exec(text.slice(pos[0]))?.[0];
       const twice = code === "DUPLICATE_KEY" && key !== undefined;
+      const second = code === "MULTIPLE_DOCS" ? "a second document begins here, wanted one" : undefined;
       this.#problems.push({
         line,
         text: twice
           ? `${key}: stands here a second time`
-          : `${notYaml}: ${message}${this.#begun(pos[0], line)}`,
+          : (second ?? `${notYaml}: ${message}${this.#begun(pos[0], line)}`),
       });
     }
     // What comes of broken YAML would only bring up errors that aren't there.

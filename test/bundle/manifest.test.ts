@@ -259,6 +259,11 @@ test("a manifest that is not YAML: the line where it breaks", async () => {
   assert.match((await problems('name: "a\n')).join(), /^\d: not YAML: /);
 });
 
+test("a manifest of two documents: where the second one begins", async () => {
+  const text = "name: a\naddresses: [a.lan]\nimages: [b]\n---\nname: c\n";
+  assert.deepEqual(await problems(text), ["4: a second document begins here, wanted one"]);
+});
+
 test("a certificate request with a mistake names the manifest's line", async () => {
   const [first] = await problems(`${top}certificates:\n  ca: ca.json\n`, { "ca.json": '{"CM": "x"}' });
   assert.match(first ?? "", /^4: certificates\.ca: ca\.json: CM: unknown key/);
