@@ -18,6 +18,8 @@ export interface Mount {
   type: string;
   /** "/dev/sda1", "server:/export" */
   source: string;
+  /** The file system has failed; the kernel lets nobody write to it, though access(2) may say otherwise. */
+  failed: boolean;
 }
 
 /**
@@ -36,8 +38,19 @@ export async function checkFileSystem(
   return [{ check: "file system", ...found }];
 }
 
-function judge(path: string, { type, source }: Mount, clash: string | undefined): Omit<Finding, "check"> {
+function judge(
+  path: string,
+  { type, source, failed }: Mount,
+  clash: string | undefined,
+): Omit<Finding, "check"> {
   const elsewhere = "Name a directory on a file system of Linux's own (ext4, XFS, Btrfs) with --site.";
+  if (failed) {
+    return {
+      level: "error",
+      text: `${path} is on a file system that has failed: the kernel lets nobody write to it any more`,
+      hint: `\`dmesg\` shows why. Stop the engine, unmount ${source}, check it (fsck), and mount it again; or ${lowerFirst(elsewhere)}`,
+    };
+  }
   if (withoutPermissions.test(type)) {
     const limit = type === "exfat" ? "" : ", and has no room for a file of 4 GiB";
     const text = `${path} is on ${type}, which keeps no permissions: everybody could read the server's key${limit}`;
@@ -58,6 +71,10 @@ function judge(path: string, { type, source }: Mount, clash: string | undefined)
     };
   }
   return { level: "ok", text: `${path} is on ${type}` };
+}
+
+function lowerFirst(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
 }
 
 /** `team/app:V1 and team/app:v1` */
@@ -82,10 +99,11 @@ export function mountOf(path: string, table: string): Mount | undefined {
   for (const line of table.split("\n")) {
     const [before = "", after = ""] = line.split(" - ");
     const at = unescaped(before.split(" ")[4] ?? "");
-    const [type = "", source = ""] = after.split(" ");
+    const [type = "", source = "", options = ""] = after.split(" ");
     const holds = at === "/" || path === at || path.startsWith(`${at}/`);
     if (at !== "" && holds && at.length >= (found?.path.length ?? 0)) {
-      found = { path: at, type, source: unescaped(source) };
+      const failed = options.split(",").some((option) => option === "emergency_ro" || option === "shutdown");
+      found = { path: at, type, source: unescaped(source), failed };
     }
   }
   return found;

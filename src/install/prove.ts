@@ -186,9 +186,15 @@ function failOnProblems(problems: Problem[]): void {
   if (problems.length === 0) return;
   const shown = problems.slice(0, 20).map(({ text }) => text);
   if (problems.length > shown.length) shown.push(`and ${problems.length - shown.length} more`);
+  const isOther = problems.some(({ other }) => other);
   throw new DrydockError(
-    problems.some(({ other }) => other) ? "integrity" : "host",
+    isOther ? "integrity" : "host",
     `the registry doesn't serve every tag as the bundle has it:\n${indented(shown)}`,
+    {
+      hint: isOther
+        ? undefined
+        : "docker ps --all shows whether its container runs, docker logs registry what it says itself; then run the same command again.",
+    },
   );
 }
 

@@ -127,12 +127,15 @@ export async function syncFolders(paths: Iterable<string>): Promise<void> {
   await Promise.all([...paths].map((path) => limit(() => sync(path))));
 }
 
+const goesOn = "When it can be written to again, run the same command again: it goes on.";
+
 /** @returns DrydockError "host" that names the path and says what to do */
 export function cannotWrite(path: string, error: unknown): DrydockError {
   const hints: Record<string, string> = {
     ENOSPC: "The file system is full: free some space and run the same command again.",
     EDQUOT: "A quota is used up: free some space and run the same command again.",
-    EROFS: "The file system is mounted read-only.",
+    EROFS: `The file system is mounted read-only; \`dmesg\` shows whether its disk has failed. ${goesOn}`,
+    EIO: `The disk has failed, or the file system on it: \`dmesg\` shows more. ${goesOn}`,
     EACCES: "Run the command as root, or as a user that may write there.",
     EPERM: "Run the command as root, or as a user that may write there.",
   };

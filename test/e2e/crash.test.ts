@@ -6,7 +6,6 @@
  * A power cut differs from this in what the disk's cache loses: that is for test/install/disk-order.test.ts.
  */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -19,13 +18,13 @@ import { makeFolder } from "./connected.ts";
 import { type Eyes, openEyes } from "./eyes.ts";
 import { begin, type Ended } from "./killed.ts";
 import { containerOf } from "./site-state.ts";
-import { putBack, type Snapshot, takeSnapshot } from "./snapshot.ts";
+import { blobsIn, countBlobs, putBack, type Snapshot, takeSnapshot } from "./snapshot.ts";
 import { makeTwoReleases, type TwoReleases } from "./two-releases.ts";
 
 const seed = Number(process.env.CRASH_SEED ?? Date.now() % 1_000_000);
 const kills = 50;
-/** after which an install is left alone, and the site put back to the first release */
-const killsEach = 10;
+/** So many installs from the first release on are killed again and again, each time a little later. */
+const rounds = 3;
 
 describe("an install that is killed", { timeout: 600_000 }, () => {
   const parts = new AsyncDisposableStack();
@@ -178,13 +177,60 @@ describe("an install that is killed", { timeout: 600_000 }, () => {
     await complete();
   });
 
+  it(`at ${kills} random moments: the registry serves what is whole, and all is well in the end`, async (t) => {
+    t.diagnostic(`CRASH_SEED=${seed}`);
+    const random = randomFrom(seed);
+    // One in each fiftieth of the time from the first step's begin to the end.
+    const moments = Array.from({ length: kills }, (_, at) => (at + random()) / kills);
+    const waiting = Array.from({ length: rounds }, (_, round) =>
+      moments.filter((_, at) => at % rounds === round),
+    );
+    // One that goes on where another one stood is quicker than one from the beginning.
+    const duration = {
+      begins: undisturbed.took - undisturbed.spoke,
+      goesOn: undisturbed.took - undisturbed.spoke,
+    };
+    const during = new Map<string, number>();
+    for (let round = waiting.shift(); round !== undefined; round = waiting.shift()) {
+      toTheFirst();
+      const stop = eyes.watch();
+      let kind: keyof typeof duration = "begins";
+      for (let moment = round.shift(); moment !== undefined; moment = round.shift()) {
+        const killed = await beginSecond();
+        await killed.step("open");
+        await Promise.race([sleep(moment * duration[kind]), killed.ended]);
+        killed.kill();
+        const { code, stderr, took, spoke } = await killed.ended;
+        if (code !== null) {
+          assert.equal(code, 0, stderr);
+          duration[kind] = (took - spoke) * 0.95;
+          // It was over before: what is left of the round is for another one.
+          waiting.push([moment, ...round]);
+          break;
+        }
+        const step = stderr.match(/^\S.*(?= \.\.\.$)/gm)?.at(-1) ?? "none";
+        during.set(step, (during.get(step) ?? 0) + 1);
+        await eyes.look();
+        kind = "goesOn";
+      }
+      await complete();
+      await stop();
+      assert.equal(await containerOf(site), container, "the container ran on");
+    }
+    assert.equal(
+      [...during.values()].reduce((sum, count) => sum + count, 0),
+      kills,
+    );
+    t.diagnostic([...during].map(([step, count]) => `${count} × ${step}`).join(", "));
+  });
+
   it("while one container takes the place of another: there is one in the end, and it is the new one", async (t) => {
     t.diagnostic(`CRASH_SEED=${seed}`);
     const random = randomFrom(seed);
     const registry = { image: releases.registryImage, access: "push" };
     const third = await releases.make(3, { registry });
     toTheFirst();
-    for (let number = 0; number < 8; number++) {
+    for (let number = 0; number < 6; number++) {
       const killed = await begin(site, ["install", third.bundle]);
       await killed.step("run");
       await sleep(random() * 800);
@@ -200,49 +246,6 @@ describe("an install that is killed", { timeout: 600_000 }, () => {
     assert.doesNotMatch(environment.stdout, /READONLY/);
     await eyes.look({ pull: true });
   });
-
-  it(`at ${kills} random moments: the registry serves what is whole, and all is well in the end`, async (t) => {
-    t.diagnostic(`CRASH_SEED=${seed}`);
-    const random = randomFrom(seed);
-    // One in each fiftieth of the time from the first step's begin to the end, in any order.
-    const moments = Array.from({ length: kills }, (_, at) => (at + random()) / kills)
-      .map((moment) => ({ moment, order: random() }))
-      .sort((a, b) => a.order - b.order)
-      .map(({ moment }) => moment);
-    // One that goes on where another one stood is quicker than one from the beginning.
-    const duration = {
-      begins: undisturbed.took - undisturbed.spoke,
-      goesOn: undisturbed.took - undisturbed.spoke,
-    };
-    const during = new Map<string, number>();
-    while (moments.length > 0) {
-      toTheFirst();
-      const stop = eyes.watch();
-      let isComplete = false;
-      for (let number = 0; number < killsEach && moments.length > 0 && !isComplete; number++) {
-        const kind = number === 0 ? "begins" : "goesOn";
-        const killed = await beginSecond();
-        await killed.step("open");
-        await Promise.race([sleep((moments[0] ?? 0) * duration[kind]), killed.ended]);
-        killed.kill();
-        const { code, stderr, took, spoke } = await killed.ended;
-        isComplete = code !== null;
-        if (isComplete) {
-          assert.equal(code, 0, stderr);
-          duration[kind] = (took - spoke) * 0.95;
-        } else {
-          moments.shift();
-          const step = stderr.match(/^\S.*(?= \.\.\.$)/gm)?.at(-1) ?? "none";
-          during.set(step, (during.get(step) ?? 0) + 1);
-          await eyes.look();
-        }
-      }
-      await complete();
-      await stop();
-      assert.equal(await containerOf(site), container, "the container ran on");
-    }
-    t.diagnostic([...during].map(([step, count]) => `${count} × ${step}`).join(", "));
-  });
 });
 
 /** Whether the step "place" puts it there. */
@@ -256,13 +259,6 @@ function stands(path: string, there: Snapshot, final: Snapshot): boolean {
   const hash = is.split(" ").at(-1) ?? "";
   const waits = path.startsWith("files/") && [...there.keys()].some((one) => one.endsWith(`/files/${hash}`));
   return waits || there.get(path)?.is === is;
-}
-
-const blobsIn = (snapshot: Snapshot) => [...snapshot.keys()].filter((path) => path.endsWith("/data")).length;
-
-function countBlobs(siteDir: string): number {
-  const all = readdirSync(join(siteDir, "storage/docker/registry/v2/blobs"), { recursive: true });
-  return all.filter((path) => String(path).endsWith("/data")).length;
 }
 
 interface Outcome {

@@ -1,7 +1,8 @@
-/** The built command at a site, to be killed at some moment. */
+/** The built command at a site, to be killed at some moment, or to be held while something happens. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { pidInside } from "../lab/host.ts";
 import type { Site } from "../lab/site.ts";
 import { built, drydockWords } from "./drydock.ts";
@@ -13,6 +14,11 @@ export interface Begun {
   step(title: string): Promise<void>;
   /** SIGKILL to the command itself. */
   kill(): void;
+  /**
+   * Waits for the step, and until `when` holds if that is given, and lets the command stand still while
+   * `work` is done.
+   */
+  during(title: string, work: () => Promise<void>, when?: () => boolean): Promise<void>;
   ended: Promise<Ended>;
 }
 
@@ -67,7 +73,20 @@ export async function begin(
       });
     }
   };
-  return { pid, step, ended, kill: () => end(pid) };
+  const during: Begun["during"] = async (title, work, when = () => true) => {
+    await step(title);
+    while (isRunning(child) && !when()) await sleep(1);
+    if (!isRunning(child)) throw new Error(`it ended before that:\n${output.stderr}`);
+    process.kill(pid, "SIGSTOP");
+    try {
+      await work();
+    } finally {
+      process.kill(pid, "SIGCONT");
+      // The one that waits outside for the command has stopped as it did.
+      child.kill("SIGCONT");
+    }
+  };
+  return { pid, step, during, ended, kill: () => end(pid) };
 }
 
 function isRunning(child: ChildProcess): boolean {

@@ -64,3 +64,14 @@ function pathsIn(folder: string, below = ""): string[] {
     return entry.isDirectory() ? [name, ...pathsIn(folder, name)] : [name];
   });
 }
+
+/** How many blobs of the registry's are in it. */
+export function blobsIn(snapshot: Snapshot): number {
+  return [...snapshot.keys()].filter((path) => path.endsWith("/data")).length;
+}
+
+/** How many blobs a site's storage has now. */
+export function countBlobs(siteDir: string): number {
+  const all = readdirSync(join(siteDir, "storage/docker/registry/v2/blobs"), { recursive: true });
+  return all.filter((path) => String(path).endsWith("/data")).length;
+}

@@ -75,6 +75,7 @@ test("the mount that a path is on: the longest, and of two at one place the late
     path: "/srv/nas",
     type: "nfs4",
     source: "nas.lan:/export/a b",
+    failed: false,
   });
   for (const [path, type] of [
     ["/srv/nas", "nfs4"],
@@ -106,6 +107,11 @@ test("a file system that is not fit: by its type", async () => {
   assert.match(
     await of("ntfs3", ["v1", "x", "V1"]),
     /^error .*the bundle has team\/app:v1 and team\/app:V1 \|/,
+  );
+  const table = await file("mounts", "22 1 8:1 / / rw - ext4 /dev/sda1 rw,errors=remount-ro,emergency_ro\n");
+  assert.match(
+    told(await checkFileSystem(join(folder, "site/storage"), { repositories: {} }, table)),
+    /^error .*that has failed.* \| .*unmount \/dev\/sda1.*mount it again/,
   );
   // This machine's own table.
   assert.match(told(await checkFileSystem(folder, { repositories: {} })), /^\w+ file system: /);

@@ -2,13 +2,15 @@
 import { get } from "node:http";
 import { join } from "node:path";
 import { removeCgroups } from "./cgroups.ts";
-import type { Inside } from "./host.ts";
+import { type Inside, pidInside } from "./host.ts";
 import { startService, waitFor } from "./process.ts";
 
 export interface TestEngine {
   /** The socket's path as seen from outside the host; inside it is /run/docker.sock. */
   socket: string;
   log: string;
+  /** While `work` is done it takes what is asked of it, and doesn't answer. */
+  whileHanging(work: () => Promise<void>): Promise<void>;
   /** Ends the containers and the engine, in this order. */
   stop(): Promise<void>;
 }
@@ -45,9 +47,20 @@ export async function startEngine(
     }
     await removeCgroups(name);
   };
+  const whileHanging = async (work: () => Promise<void>) => {
+    const pid = await pidInside(service.pid);
+    process.kill(pid, "SIGSTOP");
+    try {
+      await work();
+    } finally {
+      process.kill(pid, "SIGCONT");
+      // The one that waits outside for it has stopped as it did.
+      process.kill(service.pid, "SIGCONT");
+    }
+  };
   try {
     await waitFor("the Docker engine", service, 60, () => ping(socket));
-    return { socket, log, stop };
+    return { socket, log, whileHanging, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -31,6 +31,8 @@ export interface Site extends Inside {
   netns: string;
   addresses: string[];
   registryName: string;
+  /** of the host's first process: /proc/PID/root is what the host sees, with all that is mounted there */
+  pid: number;
   /** /srv/docker-registry of the site's host, by a path that is right outside and inside */
   siteDir: string;
   /** its /etc, as seen from outside: etc/docker, etc/drydock, etc/hosts */
@@ -103,7 +105,7 @@ export async function startSite(options: SiteOptions): Promise<Site> {
     await writeInventory(clients, inventory);
     await writeKnownHosts(clients, knownHosts);
     return {
-      ...{ env: host.env, enter: host.enter, run: host.run },
+      ...{ env: host.env, enter: host.enter, run: host.run, pid: host.pid },
       ...{ folder, netns: netns.name, addresses, registryName, clients, inventory, knownHosts, stop },
       siteDir: join(hostFolder, "srv/docker-registry"),
       etc: join(hostFolder, "etc"),

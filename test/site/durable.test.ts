@@ -8,6 +8,7 @@ import {
   cannotWrite,
   makeFolder,
   makeFolderUnsynced,
+  removeTemporaries,
   syncFolders,
   writeDurably,
 } from "../../src/site/durable.ts";
@@ -148,5 +149,16 @@ test("what to do is said for what can be mended", () => {
   assert.match(hintFor("EDQUOT") ?? "", /quota/);
   assert.match(hintFor("EROFS") ?? "", /read-only/);
   assert.match(hintFor("EACCES") ?? "", /as root/);
-  assert.equal(hintFor("EIO"), undefined);
+  assert.match(hintFor("EIO") ?? "", /has failed.*dmesg/);
+  assert.equal(hintFor("EMFILE"), undefined);
+});
+
+test("what a kill left under a temporary name goes, and nothing else", async () => {
+  const left = join(folder, "left");
+  await mkdir(left);
+  const others = ["registry.pem", ".registry.pem", ".registry.pem.0123456789abc", "x.0123456789ab"];
+  for (const name of [...others, ".registry-key.pem.0123456789ab"]) await writeFile(join(left, name), "x");
+  await removeTemporaries(left);
+  assert.deepEqual((await readdir(left)).sort(), others.sort());
+  await removeTemporaries(join(folder, "not there"));
 });
