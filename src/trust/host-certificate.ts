@@ -5,7 +5,7 @@
  */
 import { createPublicKey, verify as verifySignature } from "node:crypto";
 import ssh2 from "ssh2";
-import { fingerprint, type HostKey, type KnownKey, wildcard } from "./known-hosts.ts";
+import { fingerprint, type HostKey, type KnownKey } from "./known-hosts.ts";
 import { WireReader, wireString } from "./ssh-wire.ts";
 
 export interface HostCertificate {
@@ -92,8 +92,8 @@ export function judgeCertificate(
   if (now < certificate.validAfter)
     return `its certificate is valid only from ${date(certificate.validAfter)}`;
   if (now >= certificate.validBefore) return `its certificate has ended on ${date(certificate.validBefore)}`;
-  // An empty list once meant "any host", which newer OpenSSH takes back.
-  if (!principals.some((pattern) => wildcard(pattern.toLowerCase()).test(host.toLowerCase())))
+  // Whole names, no patterns. An empty list once meant "any host", which newer OpenSSH takes back.
+  if (!principals.includes(host.toLowerCase()))
     return `its certificate is for other names (${principals.join(", ") || "none"})`;
   if (certificate.criticalOptions.length > 0) return "its certificate has options that are not known";
   return key;

@@ -121,7 +121,7 @@ function matcher(patterns: string): (name: string) => boolean {
 }
 
 /** `*` is any number of characters, `?` is one. */
-export function wildcard(pattern: string): RegExp {
+function wildcard(pattern: string): RegExp {
   const body = pattern
     .replace(/[.+^${}()|[\]\\]/g, "\\$&")
     .replace(/\*+/g, ".*")

@@ -58,7 +58,7 @@ const rightsOf = new WeakMap<Connection, Rights>();
 /**
  * Runs `script` with /bin/sh and the functions of remote-functions.ts; what is run with `root` has root's rights,
  * all else has them where that can be.
- * @param args must hold only characters that isPlain allows
+ * @param args without quotes ('), backslashes, exclamation marks and control characters
  * @param payload is in the file `$payload`, with the SHA-256 `$want`
  * @returns what the script wrote: each line that begins with the mark, without it
  * @throws ClientFailure "refused" if root's rights are not to be had, "failed" if the script did not end well
@@ -145,7 +145,7 @@ function ended(user: string, { lines, problem, rights, result }: Answer, sent = 
 }
 
 /** Whether a word can stand between single quotes in every shell. */
-export function isPlain(word: string): boolean {
+function isPlain(word: string): boolean {
   return /^[^'\\!\p{Cc}]*$/u.test(word);
 }
 

@@ -52,10 +52,22 @@ test("5 where some client failed, 0 where all are done, proven or not", () => {
     assert.equal(exitCodeOf([{ name: "x", status, proven: true }]), 5);
 });
 
-test("without --known-hosts it is the user's own file", () => {
-  assert.match(clientOptions({ "accept-new-host-keys": false }).knownHostsFile, /\/\.ssh\/known_hosts$/);
-  assert.deepEqual(clientOptions({ "known-hosts": "/x", "accept-new-host-keys": true }), {
+test("what the flags say about SSH reaches the library; without --known-hosts it is for SSH's configuration", () => {
+  const flags = {
+    "accept-new-host-keys": false,
+    "allow-proxy-command": false,
+    "ask-password": false,
+    "ask-sudo-password": true,
+  };
+  assert.equal(clientOptions(flags).knownHostsFile, undefined);
+  const { ask, ...options } = clientOptions({ ...flags, "known-hosts": "/x", "ssh-config": "none" });
+  assert.ok(ask === undefined || typeof ask === "function");
+  assert.deepEqual(options, {
     knownHostsFile: "/x",
-    acceptNewHostKeys: true,
+    acceptNewHostKeys: false,
+    allowProxyCommand: false,
+    sshConfigFile: "none",
+    askPassword: false,
+    askSudoPassword: true,
   });
 });
