@@ -4,7 +4,9 @@
  */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, statfs } from "node:fs/promises";
+import { dirname } from "node:path";
+import { inBytes } from "../archive/output.ts";
 import { DrydockError, errorText, fileErrorText } from "../errors.ts";
 import type { Step } from "../reporter.ts";
 import { openDownload } from "./download.ts";
@@ -41,7 +43,10 @@ export async function* savedDownload(seed: SeedDownload, step: Step): AsyncGener
     if (at > 0 && hash.digest("hex") === sha256.toLowerCase()) return;
     const { size, body, close } = await openDownload(url, `seed ${JSON.stringify(name)}`, at);
     try {
-      if (size !== undefined) step.total(size);
+      if (size !== undefined) {
+        step.total(size);
+        await checkSpace(seed, size - at);
+      }
       for await (const chunk of body) {
         await write(handle, chunk, at).catch((error) => {
           throw cannotSave(file, error);
@@ -55,6 +60,20 @@ export async function* savedDownload(seed: SeedDownload, step: Step): AsyncGener
   } finally {
     await handle.close();
   }
+}
+
+/** @throws DrydockError "preflight" if the file system has less space than what is still to come */
+async function checkSpace({ name, file }: SeedDownload, needed: number): Promise<void> {
+  const folder = dirname(file);
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize >= needed) return;
+  throw new DrydockError(
+    "preflight",
+    `save seed ${JSON.stringify(name)}: it needs ${inBytes(needed)} more, ${JSON.stringify(folder)} has ${inBytes(bavail * bsize)} left`,
+    {
+      hint: "It is saved beside the bundle, which needs its own space besides: give a path on a larger file system with -o.",
+    },
+  );
 }
 
 async function* chunksOf(handle: FileHandle, file: string): AsyncGenerator<Uint8Array, void> {

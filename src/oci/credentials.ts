@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { DrydockError, errorCode } from "../errors.ts";
+import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
 import { askHelper } from "./credential-helper.ts";
 import type { Environment } from "./proxy.ts";
 
@@ -96,7 +96,7 @@ async function readConfig(file: string, named = false): Promise<Record<string, u
     text = await readFile(file, "utf8");
   } catch (cause) {
     if (!named && ["ENOENT", "ENOTDIR"].includes(errorCode(cause) ?? "")) return undefined;
-    throw new DrydockError("input", `read credentials ${JSON.stringify(file)}: ${errorCode(cause)}`, {
+    throw new DrydockError("input", `read credentials ${JSON.stringify(file)}: ${fileErrorText(cause)}`, {
       cause,
     });
   }

@@ -231,6 +231,14 @@ describe("a seed from a URL", () => {
     await rm(`${output}.seed-note`);
   });
 
+  test("that is larger than the room beside the bundle is refused before it is downloaded", async () => {
+    const base = await serve((_, response) => {
+      response.writeHead(200, { "content-length": 1e15 }).flushHeaders();
+    });
+    const told = [`${base}/huge.tar`, "needs 1,000,000,000,000,000 bytes more", spoolFolder];
+    await refused(plan({ url: `${base}/huge.tar` }), "preflight", ...told);
+  });
+
   test("tells the step its size and its bytes, and no secret", async () => {
     const bytes = await readFile(gz);
     const base = await serve((_, response) => response.setHeader("content-length", bytes.length).end(bytes));
