@@ -21,6 +21,7 @@ import { exitCodes } from "../errors.ts";
 import type { InstallDryRun } from "../install/dry-run.ts";
 import type { Finding } from "../install/finding.ts";
 import type { InstallOptions, InstallResult } from "../install/install.ts";
+import type { Reporter } from "../reporter.ts";
 import { siteLayout } from "../site/layout.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
 import type { Reach } from "../trust/reach.ts";
@@ -126,7 +127,7 @@ export default class Install extends DrydockCommand {
     const clients = await readClients(flags, this.reporter);
     const { checkRepoHosts } = await import("../trust/inventory/repo-host.ts");
     let checked: ClientResult[] | undefined;
-    const reach = clients && (await prepareReach(clients, flags));
+    const reach = clients && (await prepareReach(clients, flags, this.reporter));
     const checkClients = async (addresses: string[]) => {
       const { checkClients } = await import("../trust/trust.ts");
       const options = { ...clientOptions(flags), addresses, reach };
@@ -195,9 +196,11 @@ export default class Install extends DrydockCommand {
 async function prepareReach(
   clients: readonly Client[],
   flags: Parameters<typeof clientOptions>[0] & { "dry-run": boolean },
+  reporter: Reporter,
 ): Promise<Reach> {
   const { Reach } = await import("../trust/reach.ts");
-  return await Reach.prepare(clients, { ...clientOptions(flags), rememberHostKeys: !flags["dry-run"] });
+  const options = { ...clientOptions(flags), rememberHostKeys: !flags["dry-run"] };
+  return await Reach.prepare(clients, options, reporter);
 }
 
 /** @param color false for what goes through the reporter, which takes colours out */

@@ -49,6 +49,7 @@ const outputLimit = 64 * 1024;
 /** @param timeoutMs for each command and each stream to open */
 export function connectionOver(ssh: Ssh, user: string, timeoutMs: number): Connection {
   let open = true;
+  ssh.setMaxListeners(0); // a jump host carries many streams
   ssh.once("close", () => {
     open = false;
   });

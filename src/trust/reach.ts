@@ -2,7 +2,10 @@
  * Reaching clients: all that is needed for it is found and asked for before the first connection, for all of
  * them; then each can be connected to.
  */
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import { DrydockError } from "../errors.ts";
+import { type Reporter, silentReporter } from "../reporter.ts";
 import { hostPort } from "./address.ts";
 import { type CallingUser, callingUser } from "./calling-user.ts";
 import { type Client, ClientFailure } from "./client.ts";
@@ -73,11 +76,16 @@ export class Reach {
    * @throws DrydockError "input" if the configuration or known_hosts can't be read or a passphrase stays wrong,
    *   "usage" if something is to be asked for and nobody can be
    */
-  static async prepare(clients: readonly Client[], options: ReachOptions): Promise<Reach> {
+  static async prepare(
+    clients: readonly Client[],
+    options: ReachOptions,
+    reporter: Reporter = silentReporter,
+  ): Promise<Reach> {
     const user = await callingUser();
     const reach = new Reach(user, options);
     const configs = new SshConfigs(user, options.sshConfigFile);
     await Promise.all(clients.map((client) => reach.#findRoute(client, configs)));
+    if (configs.present === false && options.sshConfigFile === undefined) await noteUnread(user, reporter);
     await reach.#askPasswords(clients);
     // One after the other, since some may ask.
     for (const client of clients) await reach.#findCredentials(client);
@@ -184,6 +192,17 @@ export class Reach {
     }
     return await ask(question);
   }
+}
+
+/** Whoever has a configuration means it. */
+async function noteUnread(user: CallingUser, reporter: Reporter): Promise<void> {
+  const file = join(user.home, ".ssh/config");
+  const there = await access(file).then(
+    () => true,
+    () => false,
+  );
+  if (there)
+    reporter.warn(`${file} is not read, since there is no ssh (OpenSSH) on this host to ask about it.`);
 }
 
 /** Names the jump host that a failure is about. */

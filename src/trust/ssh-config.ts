@@ -72,6 +72,7 @@ export class SshConfigs {
 
   async #resolve(asked: Asked): Promise<SshConfig> {
     checkHost(asked.host);
+    checkUser(asked.user);
     const output = await this.#ask(asked);
     this.present = output !== undefined;
     return output === undefined ? this.#defaults(asked) : parse(output, asked, this.#user);
@@ -109,6 +110,12 @@ export class SshConfigs {
 function checkHost(host: string): void {
   if (isIP(host) !== 0 || /^[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?$/.test(host)) return;
   throw new ClientFailure("failed", `${JSON.stringify(host)} is no host name and no IP address`);
+}
+
+/** What ssh refuses too: a shell's characters, or an option's beginning. */
+function checkUser(user: string | undefined): void {
+  if (user === undefined || !/['"`$;&<>|(){}\s\p{Cc}]|^-|^$|\\$/u.test(user)) return;
+  throw new ClientFailure("failed", `${JSON.stringify(user)} is no user name`);
 }
 
 /** A mistake in the configuration is one for all hosts; it is told once, before any connection. */

@@ -54,7 +54,7 @@ async function resolve(
   if (after.length >= mostTargets) throw new ClientFailure("failed", "its jump hosts lead in a circle");
   const jumps = step.jumps ?? (step.proxyCommand === undefined ? config.jumps : []);
   const [first, ...others] = jumps;
-  if (first !== undefined && !isSelf(first, config)) {
+  if (first !== undefined && !isSelf(first, step, config)) {
     // The first jump host has a way of its own; the others are reached through the one before.
     const way = await resolve(first, configs, allowProxyCommand, [...after, config]);
     const rest = await Promise.all(
@@ -84,9 +84,10 @@ function withKey(config: SshConfig, keyFile: string | undefined): SshConfig {
   return { ...config, keyFiles: [{ file: keyFile, byDefault: false }, ...others] };
 }
 
-/** `Host *` with a ProxyJump holds for the jump host too, which ssh then reaches without one. */
-function isSelf(hop: Hop, config: SshConfig): boolean {
-  return hop.host.toLowerCase() === config.host.toLowerCase() && (hop.port ?? config.port) === config.port;
+/** `Host *` with a ProxyJump holds for the jump host too, which is then reached without one. */
+function isSelf(hop: Hop, step: Hop, config: SshConfig): boolean {
+  const names = [step.host, config.host].map((name) => name.toLowerCase());
+  return names.includes(hop.host.toLowerCase()) && (hop.port ?? config.port) === config.port;
 }
 
 /** ssh_config(5), TOKENS. What goes into the shell's line must not be more than a word. */

@@ -81,7 +81,7 @@ async function onEach(
   work: (connection: Connection, client: Client) => Promise<ClientResult>,
 ): Promise<ClientResult[]> {
   checkRepoHosts(clients, options.addresses);
-  const reach = options.reach ?? (await Reach.prepare(clients, options));
+  const reach = options.reach ?? (await Reach.prepare(clients, options, reporter));
   const limit = pLimit(options.limit ?? 32);
   let done = 0;
   const results = runStep(
