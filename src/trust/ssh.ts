@@ -163,7 +163,7 @@ function loginRefused(error: Error, { target, login, credentials }: Attempt): Cl
     const asked = question
       .replace(/\p{Cc}/gu, " ")
       .trim()
-      .slice(0, 100);
+      .slice(0, 200);
     const text = `login as ${user}: it asks for more than a password (${JSON.stringify(asked)})`;
     return new ClientFailure("refused", text, "Log in with a key, which needs no such answer.");
   }
