@@ -35,16 +35,19 @@ const start = [
   "if sudo -n -l /bin/sh >/dev/null 2>&1 && sudo -n -- /bin/sh -c : >/dev/null 2>&1;",
   '  then sudo -n -- "$@" </dev/null; exit $?; fi;',
   'if said=$(sudo -n -- true 2>&1); then DRYDOCK_AS="sudo -n --"; "$@" </dev/null; exit $?; fi;',
-  'case "$then$said" in keep*|*" tty "*|*terminal*) leave;; esac;',
+  'case "$then$said" in keep*"password is required"*|*" tty "*|*terminal*) leave;; esac;',
   `echo ${mark}rights $said; exit 0`,
 ].join(" ");
 
-/** The words are: the folder, then the command. The password is all that is on stdin. */
+/**
+ * The words are: the folder, then the command. The password is all that is on stdin. A terminal's input has no
+ * end, and a sudo that asks a second time would wait for ever: it gets one line, and then the end.
+ */
 const withPassword = [
   setting,
   "folder=$1; shift; export DRYDOCK_AS= ;",
   'trap "rm -rf $folder" EXIT; trap : PIPE; trap "exit 1" HUP INT TERM;',
-  'sudo -k -S -p "" -- "$@"',
+  'head -n 1 | sudo -k -S -p "" -- "$@"',
 ].join(" ");
 
 /** What has been found out about the rights on a connection, so that sudo is not tried in vain again. */
@@ -94,13 +97,14 @@ export async function runAsRoot(
   rights.terminal ||= wantsTerminal(answer.rights);
   if (rights.terminal && !rights.password) answer = await attempt(folder, true);
   rights.password ||= wantsPassword(answer.rights) && password !== undefined;
-  if (!rights.password) return ended(user, answer);
+  if (!rights.password) {
+    if (answer.folder !== undefined) await connection.exec(shellLine("rm", "-rf", answer.folder));
+    return ended(user, answer);
+  }
 
   const command = ["/bin/sh", "-c", inner, "drydock", `${folder}/payload`, sha256, ...args];
   const line = shellLine("/bin/sh", "-c", withPassword, "sh", folder, ...command);
-  // A terminal has no end of input but this character, and a sudo that asks again would wait for ever.
-  const stdin = `${password}\n${rights.terminal ? "\u0004" : ""}`;
-  return ended(user, read(await connection.exec(line, stdin, rights.terminal)), true);
+  return ended(user, read(await connection.exec(line, `${password}\n`, rights.terminal)), true);
 }
 
 interface Answer {
@@ -123,7 +127,8 @@ function read(result: ExecResult): Answer {
   return {
     lines: begun < 0 ? undefined : lines.slice(begun + 1),
     problem: after("problem"),
-    folder: after("folder"),
+    // Nothing but the name that mktemp gave.
+    folder: /^\/[\w./-]+$/.exec(after("folder") ?? "")?.[0],
     rights: after("rights") ?? "",
     result,
   };

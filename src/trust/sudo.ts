@@ -14,8 +14,10 @@ export function wantsPassword(said: string): boolean {
   return said.includes("a password is required");
 }
 
-/** @param said all that was said instead of beginning @param sent whether a password was sent */
-export function noRights(user: string, said: string, sent: boolean): ClientFailure {
+/** @param all that was said instead of beginning @param sent whether a password was sent */
+export function noRights(user: string, all: string, sent: boolean): ClientFailure {
+  // A host whose own name is not in its /etc/hosts: sudo says so each time, and goes on.
+  const said = all.replace(/sudo: unable to resolve host .*?(?=sudo: |Sorry|\n|$)/g, "");
   const who = JSON.stringify(user);
   const refused = (text: string, hint: string) => new ClientFailure("refused", text, hint);
   if (/incorrect password|try again|no password was provided/.test(said)) {
