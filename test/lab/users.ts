@@ -6,6 +6,8 @@ export interface LabUser {
   uid?: number;
   /** default /bin/sh */
   shell?: string;
+  /** default /tmp, root's /root */
+  home?: string;
   /** without one, no password logs in */
   password?: string;
   /** it has to be changed at the next login */
@@ -14,10 +16,11 @@ export interface LabUser {
 
 /** Puts these users before those of the host's own /etc/passwd and /etc/shadow; the first one of a name counts. */
 export function withUsers(...users: LabUser[]): string[] {
-  const passwd = users.map(({ name, uid = 4711, shell = "/bin/sh" }) => {
-    const home = name === "root" ? "/root" : "/tmp";
-    return `${name}:x:${name === "root" ? 0 : uid}:${name === "root" ? 0 : uid}::${home}:${shell}`;
-  });
+  const passwd = users.map(
+    ({ name, uid = 4711, shell = "/bin/sh", home = name === "root" ? "/root" : "/tmp" }) => {
+      return `${name}:x:${name === "root" ? 0 : uid}:${name === "root" ? 0 : uid}::${home}:${shell}`;
+    },
+  );
   const shadow = users.map(
     ({ name, password, expired = false }) => `${name}:${hash(password)}:${expired ? 0 : 20000}:0:99999:7:::`,
   );
