@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { Agent, type RequestOptions, request } from "node:https";
 import { isIP } from "node:net";
-import { checkServerIdentity, type PeerCertificate } from "node:tls";
+import { checkServerIdentity, connect, type PeerCertificate } from "node:tls";
 import type { Digest } from "../oci/digest.ts";
 
 export interface RegistryAddress {
@@ -157,4 +157,23 @@ function nameOf(at: RegistryAddress): string {
 /** Keeps at most `connections` connections open; destroy it in the end. */
 export function registryAgent(connections: number): Agent {
   return new Agent({ keepAlive: true, maxSockets: connections });
+}
+
+/**
+ * The certificate (DER) that whatever listens there shows. Nothing is trusted because of it.
+ * @returns undefined if nothing answers over TLS within ten seconds
+ */
+export function servedCertificate(port: number): Promise<Buffer | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: "127.0.0.1", port, rejectUnauthorized: false }, () => {
+      const { raw } = socket.getPeerCertificate();
+      socket.destroy();
+      resolve(raw);
+    });
+    const nothing = () => {
+      socket.destroy();
+      resolve(undefined);
+    };
+    socket.setTimeout(10_000, nothing).once("error", nothing);
+  });
 }

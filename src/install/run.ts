@@ -7,6 +7,7 @@
  * `registry-previous` or `registry-next` behind, and the next run cleans up. One that was taken over is kept
  * for good, as `registry-adopted`.
  */
+import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -23,7 +24,7 @@ import { DrydockError, errorText } from "../errors.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { AdoptedContainer } from "../site/adopted.ts";
 import { restoreAdopted, retireAdopted } from "./adopted-container.ts";
-import { askRegistry } from "./registry-client.ts";
+import { askRegistry, servedCertificate } from "./registry-client.ts";
 import {
   adoptedName,
   containerName,
@@ -87,17 +88,29 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
   const old = await oldContainer(work);
   // A killed run: nobody has seen yet whether the new one serves. With the other one stopped, see now.
   if (old !== undefined) await stopContainer(engine, old);
-  const changed = !current.State.Running || current.State.Restarting;
+  const isStale = await hasOtherCertificate(work);
+  const changed = !current.State.Running || current.State.Restarting || isStale;
   try {
     // The engine waits longer and longer between its own tries: begin anew.
-    if (current.State.Restarting) await stopContainer(engine, containerName);
+    if (current.State.Restarting || isStale) await stopContainer(engine, containerName);
     await startContainer(engine, containerName);
     await serves(work);
   } catch (error) {
     return await failed(work, current.Id, error, old);
   }
   await dismissOld(work);
-  return { changed, ...(changed ? { why: "started" } : {}), containerId: current.Id };
+  const why = isStale ? "restarted: it had loaded another certificate" : "started";
+  return { changed, ...(changed ? { why } : {}), containerId: current.Id };
+}
+
+/**
+ * Whether the registry answers with another certificate than the one in its file: it was started, by the engine
+ * itself maybe, while another one stood there, and loads it once.
+ */
+async function hasOtherCertificate({ settings }: Work): Promise<boolean> {
+  const served = await servedCertificate(settings.port);
+  const file = new X509Certificate(await readFile(settings.layout.serverCertificate));
+  return served !== undefined && !served.equals(file.raw);
 }
 
 async function replace(work: Work, why: string): Promise<RunResult> {

@@ -1,6 +1,6 @@
 /** The registry's container on a real engine, with the real registry: made, kept, replaced, put back. */
 import assert from "node:assert/strict";
-import { readFile, rm } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeEach, test } from "node:test";
@@ -123,6 +123,21 @@ test("a stopped container is started, not made again", async () => {
     containerId: first.containerId,
   });
   await serves();
+});
+
+test("a registry that was started while another certificate stood there is restarted", async () => {
+  await runRegistry(engine, options);
+  const files = [layout.caCertificate, layout.serverCertificate, layout.serverKey];
+  const ours = await Promise.all(files.map((file) => readFile(file)));
+  await makeCertificates(layout, addresses);
+  await run("docker", ["restart", "registry"]);
+  await serves();
+  for (const [at, file] of files.entries()) await writeFile(file, ours[at] ?? "");
+  await assert.rejects(serves());
+  const result = await runRegistry(engine, options);
+  assert.equal(result.why, "restarted: it had loaded another certificate");
+  await serves();
+  assert.equal((await runRegistry(engine, options)).changed, false);
 });
 
 test("the container does not see the CA's key", async () => {
