@@ -255,7 +255,7 @@ describe("a lock file", () => {
     await writeFile(path, text.replace("engine: {}", "engine: {}\nmore: 1"));
     failed(await locked(), 3, /plant-7\.lock\.yaml:11: more: unknown key/);
     await writeFile(path, text.replace(/web:1: sha256:..../, "web:1: sha256:"));
-    failed(await locked(), 3, /plant-7\.lock\.yaml:6: images\..*team\/web:1: wanted a sha256 digest/);
+    failed(await locked(), 3, /plant-7\.lock\.yaml:7: images\..*team\/web:1: wanted a sha256 digest/);
     failed(await bundle(at, ["--lock", "--locked"]), 2);
   });
 
