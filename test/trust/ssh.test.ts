@@ -11,6 +11,7 @@ import { type Client, ClientFailure } from "../../src/trust/client.ts";
 import type { Connection } from "../../src/trust/connection.ts";
 import { Reach, type ReachOptions } from "../../src/trust/reach.ts";
 import { freePort, makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
+import { reachOne, sshConnects } from "./ssh-opinion.ts";
 
 const run = promisify(execFile);
 let folder: string;
@@ -134,6 +135,63 @@ describe("a connection", () => {
     await writeFile(file, `${sshd.hostKeyLine}\n`);
     await run("ssh-keygen", ["-q", "-H", "-f", file]);
     (await open(client(), { file })).close();
+  });
+
+  it("agrees with ssh about every form of a line in known_hosts", async () => {
+    const key = sshd.hostKeyLine.split(" ").slice(1).join(" ");
+    const other = (await readFile(join(folder, "stranger.pub"), "utf8")).trim();
+    const named = `[127.0.0.1]:${sshd.port}`;
+    const hashed = async (name: string) => {
+      const file = join(folder, "to-hash");
+      await writeFile(file, `${name} ${key}\n`);
+      await run("ssh-keygen", ["-q", "-H", "-f", file]);
+      return (await readFile(file, "utf8")).trim();
+    };
+    const file = join(folder, "known_forms");
+    const system = join(folder, "known_system");
+    const config = join(folder, "config");
+    const lines = [
+      `UserKnownHostsFile ${file}`,
+      `GlobalKnownHostsFile ${system}`,
+      `IdentityFile ${folder}/id`,
+    ];
+    await writeFile(config, `Host *\n${lines.join("\n")}\n`);
+    for (const [text, wanted] of [
+      [`${named} ${key}`, true],
+      [`a.lan,${named},b.lan ${key} a comment`, true],
+      [`\t ${named} ${key}\r`, true],
+      [`127.0.0.1 ${key}`, true],
+      [`[127.0.0.?]:* ${key}`, true],
+      [`*,!a.lan ${key}`, true],
+      [`*,!${named} ${key}`, true],
+      [`*,!127.0.0.1 ${key}`, true],
+      [`*,![127.0.0.1]:*,!127.0.0.1 ${key}`, false],
+      [await hashed(named), true],
+      [await hashed("127.0.0.1"), true],
+      [await hashed("127.0.0.2"), false],
+      [`#${named} ${key}`, false],
+      [`@else ${named} ${key}`, false],
+      [`${named} ${other}`, false],
+      [`${named} ${other}\n${named} ${key}`, true],
+      [`127.0.0.1 ${other}`, false],
+      [`${named} ${key}\n@revoked ${named} ${key}`, false],
+      [`${named} ${key}\n@revoked * ${key}`, false],
+      [`${named} ${key}\n@revoked b.lan ${key}`, true],
+      [`${named} ${key}\n@revoked * ${other}`, true],
+      [`@cert-authority ${named} ${key}`, false],
+      [`${named} ssh-rsa ${key.split(" ")[1]}`, false],
+      ["", false],
+    ] as const) {
+      // The system's file counts as the user's does; two lines are enough to see it.
+      const inSystem = text === `${named} ${key}` || text.endsWith(`@revoked * ${key}`);
+      await writeFile(file, inSystem ? "" : `${text}\n`);
+      await writeFile(system, inSystem ? `${text}\n` : "");
+      const reach = await reachOne({ ...withoutKey(), host: "127.0.0.1" }, { sshConfigFile: config });
+      assert.equal(reach === "root", wanted, `${text}: ${reach}`);
+      const words = ["-F", config, "-o", "StrictHostKeyChecking=yes", "-o", "UpdateHostKeys=no"];
+      const theirs = await sshConnects([...words, "-p", String(sshd.port), "--", "root@127.0.0.1"]);
+      assert.equal(theirs, wanted, text);
+    }
   });
 
   it("to an unknown host is refused, with its fingerprint and the way on; or accepted and recorded", async () => {
