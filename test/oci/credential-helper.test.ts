@@ -144,6 +144,6 @@ test("auth.json: the longest path that fits; REGISTRY_AUTH_FILE and Podman's pla
   assert.deepEqual(docker, ["docker", "docker", "docker", "hub", "docker"]);
   await assert.rejects(users({ REGISTRY_AUTH_FILE: join(folder, "absent.json") }), {
     kind: "input",
-    message: /absent\.json.*ENOENT/,
+    message: /absent\.json.*no such file/,
   });
 });
