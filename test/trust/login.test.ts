@@ -219,6 +219,17 @@ describe("a password", () => {
     );
   });
 
+  it("that is wrong is sent once also where a host has two ways to take it", async () => {
+    const extraConfig = ["UsePAM yes", "PasswordAuthentication yes", "KbdInteractiveAuthentication yes"];
+    const host = await start("two-ways", { extraConfig, run: withUsers({ name: "ops", password: canary }) });
+    const wrong = options({ ...answering("wrong-canary"), askPassword: true });
+    assert.match(await reachOne(client(host, { user: "ops" }), wrong), /with the password was refused/);
+    assert.equal(
+      host.log().match(/Failed (?:password|keyboard-interactive)|PAM: Authentication failure/g)?.length,
+      1,
+    );
+  });
+
   it("comes after a key, where the host wants both", async () => {
     const both = await start("both", {
       extraConfig: ["PasswordAuthentication yes", "AuthenticationMethods publickey,password"],
