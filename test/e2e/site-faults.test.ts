@@ -184,7 +184,7 @@ describe("an install over another release", { timeout: 600_000 }, () => {
   /** The engine starts the containers that ran, and a registry takes a moment. */
   async function answers(): Promise<void> {
     const url = "https://127.0.0.1/v2/";
-    const args = ["--silent", "--insecure", "--retry", "40", "--retry-delay", "1", "--retry-connrefused"];
+    const args = ["--silent", "--insecure", "--retry", "40", "--retry-delay", "1", "--retry-all-errors"];
     await site.run("curl", [...args, "--output", "/dev/null", url]);
   }
 
