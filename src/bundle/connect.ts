@@ -1,6 +1,7 @@
 /** The client with which upstream registries are asked. */
 import { readCredentials } from "../oci/credentials.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { TokenServers } from "../oci/registry-auth.ts";
 import { RegistryClient } from "../oci/registry-client.ts";
 import { joinMirrors, type Mirrors } from "../oci/registry-hosts.ts";
 import type { Reporter } from "../reporter.ts";
@@ -11,11 +12,13 @@ export interface ConnectOptions {
   plainHttp: ReadonlySet<string>;
   /** registry → the hosts to ask in its place, before those that the manifest names */
   mirrors: Mirrors;
+  /** none if left out */
+  tokenServers?: TokenServers;
 }
 
 /** With the user's own credentials. @param kept see RegistryClientOptions @throws as readCredentials */
 export async function connectRegistries(
-  { plainHttp, mirrors }: ConnectOptions,
+  { plainHttp, mirrors, tokenServers = new Map() }: ConnectOptions,
   manifest: Pick<Manifest, "mirrors">,
   reporter: Reporter,
   kept?: (digest: Digest) => Promise<Buffer | undefined>,
@@ -23,6 +26,7 @@ export async function connectRegistries(
   return new RegistryClient({
     credentials: await readCredentials(),
     plainHttp,
+    tokenServers,
     mirrors: joinMirrors(mirrors, new Map(Object.entries(manifest.mirrors))),
     note: (text) => reporter.note(text),
     ...(kept ? { kept } : {}),

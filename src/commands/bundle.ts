@@ -77,6 +77,13 @@ export default class Bundle extends DrydockCommand {
       description:
         "ask this host before a registry: docker.io=mirror.lan:5000 (repeatable; several in that order)",
     }),
+    "token-server": Flags.string({
+      helpValue: "REGISTRY=HOST[:PORT]",
+      multiple: true,
+      multipleNonGreedy: true,
+      description:
+        "give a registry's credentials to this host when it asks for a token, though it is of another domain: nvcr.io=authn.nvidia.com (repeatable)",
+    }),
     "key-store": Flags.string({
       helpValue: "DIR",
       description: "where CA and server pair are kept [default: ~/.local/share/drydock/keys]",
@@ -110,6 +117,7 @@ export default class Bundle extends DrydockCommand {
       ...(flags.output === undefined ? {} : { output: flags.output }),
       plainHttp: new Set(flags["plain-http"]?.map(parsePlainHttp)),
       mirrors: mirrorsOf(flags.mirror ?? []),
+      tokenServers: new Map(flags["token-server"]?.map((text) => parsePair("token-server", text))),
       imagesFrom: flags["images-from"] ?? [],
       locking: lockingOf(flags),
       allowIncomplete: flags["allow-incomplete"],
@@ -148,17 +156,19 @@ function lockingOf(flags: { lock: boolean; locked: boolean }): Locking {
 
 function mirrorsOf(texts: readonly string[]): Map<string, string[]> {
   const mirrors = new Map<string, string[]>();
-  for (const [registry, host] of texts.map(parseMirror)) {
+  for (const [registry, host] of texts.map((text) => parsePair("mirror", text))) {
     mirrors.set(registry, [...(mirrors.get(registry) ?? []), host]);
   }
   return mirrors;
 }
 
-function parseMirror(text: string): [string, string] {
+const pairExamples = { mirror: "docker.io=mirror.lan:5000", "token-server": "nvcr.io=authn.nvidia.com" };
+
+function parsePair(flag: keyof typeof pairExamples, text: string): [string, string] {
   const [registry = "", host = "", ...more] = text.split("=");
   if (isRegistryHost(registry) && isRegistryHost(host) && more.length === 0) return [registry, host];
-  throw new DrydockError("usage", `--mirror ${JSON.stringify(text)}: wanted REGISTRY=HOST[:PORT]`, {
-    hint: "For example --mirror docker.io=mirror.lan:5000",
+  throw new DrydockError("usage", `--${flag} ${JSON.stringify(text)}: wanted REGISTRY=HOST[:PORT]`, {
+    hint: `For example --${flag} ${pairExamples[flag]}`,
   });
 }
 

@@ -5,13 +5,14 @@
  * Where credentials go (compare CVE-2020-15157, where any server that a download was sent on to could ask
  * for them): a challenge is answered only if it came from the registry itself, never from where it
  * redirects to; the token server must be reached over TLS, or be named for plain HTTP; and it gets
- * credentials only if it is of the registry's own domain (auth.docker.io for registry-1.docker.io,
- * gitlab.example.com for registry.example.com). Any other gets a request without credentials.
+ * credentials only if it is of the registry's own domain, as publicsuffix.org draws its border
+ * (auth.docker.io for registry-1.docker.io, gitlab.example.com for registry.example.com), or if the user
+ * has named it for that registry. Any other gets a request without credentials.
  */
-import { isIP } from "node:net";
 import { DrydockError } from "../errors.ts";
 import type { Credential } from "./credentials.ts";
 import { type RegistryTransport, readBody } from "./registry-transport.ts";
+import { isSameDomain } from "./same-domain.ts";
 
 export interface AuthTarget {
   /** the registry as its user knows it: where to log in */
@@ -26,15 +27,22 @@ interface Challenge {
   parameters: Map<string, string>;
 }
 
+/** registry → the host of another domain that may have its credentials: "nvcr.io" → "authn.nvidia.com" */
+export type TokenServers = ReadonlyMap<string, string>;
+
 const largestToken = 1024 * 1024;
 
 export class RegistryAuth {
   readonly #transport: RegistryTransport;
+  readonly #tokenServers: TokenServers;
   /** origin and repository → the Authorization header in use, or on its way */
   readonly #headers = new Map<string, Promise<string>>();
+  /** registry → the token server that was asked without the credentials that there are */
+  readonly #withheld = new Map<string, string>();
 
-  constructor(transport: RegistryTransport) {
+  constructor(transport: RegistryTransport, tokenServers: TokenServers = new Map()) {
     this.#transport = transport;
+    this.#tokenServers = tokenServers;
   }
 
   /** The Authorization header for a request, if the registry has asked for one before. */
@@ -70,12 +78,30 @@ export class RegistryAuth {
     if (bearer !== undefined) return `Bearer ${await this.#token(target, bearer, what)}`;
     const basic = challenges.some((challenge) => challenge.scheme === "basic");
     if (basic && target.credential?.kind === "password") return basicHeader(target.credential);
-    throw refused(target.host, what, 401, target.credential);
+    throw this.refused(target, what, 401);
+  }
+
+  /** The error for a 401 or a 403. */
+  refused({ host, credential }: AuthTarget, what: string, status: number): DrydockError {
+    const withheld = this.#withheld.get(host);
+    if (withheld !== undefined) {
+      const why = `wants credentials; none went to ${withheld}, its token server, which is of another domain`;
+      return new DrydockError("upstream", `read ${what}: ${host} ${why} (${status})`, {
+        hint: `If ${withheld} may have those for ${host}: --token-server ${host}=${withheld}`,
+      });
+    }
+    const why = credential
+      ? `refuses the credentials ${credential.from ?? "in Docker's config.json"}`
+      : "wants credentials, or there is no such repository";
+    return new DrydockError("upstream", `read ${what}: ${host} ${why} (${status})`, {
+      hint: `Log in with: docker login ${host}`,
+    });
   }
 
   async #token(target: AuthTarget, challenge: Challenge, what: string): Promise<string> {
     const realm = this.#realm(challenge.parameters.get("realm") ?? "", target, what);
-    const credential = isSameDomain(target.origin.hostname, realm.hostname) ? target.credential : undefined;
+    const credential = this.#mayHave(realm, target) ? target.credential : undefined;
+    if (credential !== target.credential) this.#withheld.set(target.host, realm.host);
     const fields = new URLSearchParams();
     const service = challenge.parameters.get("service");
     if (service !== undefined) fields.set("service", service);
@@ -87,7 +113,7 @@ export class RegistryAuth {
     );
     const body = await readBody(response, realm, `a token for ${what}`, largestToken);
     if ([400, 401, 403].includes(response.statusCode)) {
-      throw refused(target.host, what, response.statusCode, credential);
+      throw this.refused(target, what, response.statusCode);
     }
     const token = response.statusCode === 200 ? tokenOf(body) : undefined;
     if (token !== undefined) return token;
@@ -95,6 +121,10 @@ export class RegistryAuth {
       "upstream",
       `read ${what}: wanted a token from ${realm.host}, got status ${response.statusCode}`,
     );
+  }
+
+  #mayHave(realm: URL, { host, origin }: AuthTarget): boolean {
+    return isSameDomain(origin.hostname, realm.hostname) || this.#tokenServers.get(host) === realm.host;
   }
 
   #realm(text: string, target: AuthTarget, what: string): URL {
@@ -110,30 +140,6 @@ export class RegistryAuth {
     }
     return realm;
   }
-}
-
-/** The error for a 401 or a 403. @param sent the credentials that the registry got */
-export function refused(
-  host: string,
-  what: string,
-  status: number,
-  sent: Credential | undefined,
-): DrydockError {
-  const why = sent
-    ? `refuses the credentials ${sent.from ?? "in Docker's config.json"}`
-    : "wants credentials, or there is no such repository";
-  return new DrydockError("upstream", `read ${what}: ${host} ${why} (${status})`, {
-    hint: `Log in with: docker login ${host}`,
-  });
-}
-
-/** Registries on IP addresses have no domain: there the address must be the same. */
-function isSameDomain(registry: string, realm: string): boolean {
-  if (registry === realm) return true;
-  if (isIP(registry.replace(/^\[|\]$/g, "")) !== 0) return false;
-  const parent = registry.slice(registry.indexOf(".") + 1);
-  const domain = parent.includes(".") ? parent : registry;
-  return realm === domain || realm.endsWith(`.${domain}`);
 }
 
 type RequestArguments = Parameters<RegistryTransport["request"]>;

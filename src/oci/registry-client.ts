@@ -9,6 +9,7 @@ import { type Digest, digestOf } from "./digest.ts";
 import { type Descriptor, largestManifest, parseImageManifest } from "./image-manifest.ts";
 import { acceptedManifests, bareMediaType, manifestKind, ociIndex } from "./media-types.ts";
 import { formatReference, type Reference, type RepositoryReference } from "./reference.ts";
+import type { TokenServers } from "./registry-auth.ts";
 import { bareRepository, wrongBytes } from "./registry-errors.ts";
 import { type Mirrors, RegistryHosts } from "./registry-hosts.ts";
 import { type Answer, type Question, RegistryRequests } from "./registry-requests.ts";
@@ -25,6 +26,8 @@ import { ResumedBody } from "./resumed-body.ts";
 export interface RegistryClientOptions extends TransportOptions {
   credentials: Credentials;
   mirrors: Mirrors;
+  /** none if left out */
+  tokenServers?: TokenServers;
   /** Gives a small blob that is here already, verified. Nothing is here if left out. */
   kept?: (digest: Digest) => Promise<Buffer | undefined>;
 }
@@ -63,7 +66,7 @@ export class RegistryClient {
 
   constructor(options: RegistryClientOptions) {
     this.#transport = new RegistryTransport(options);
-    this.#requests = new RegistryRequests(this.#transport, options.credentials);
+    this.#requests = new RegistryRequests(this.#transport, options.credentials, options.tokenServers);
     this.#hosts = new RegistryHosts(options.mirrors, options.note);
     this.#kept = options.kept;
   }

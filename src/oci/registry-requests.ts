@@ -6,7 +6,7 @@
 import { DrydockError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
 import type { RepositoryReference } from "./reference.ts";
-import { type AuthTarget, RegistryAuth, refused } from "./registry-auth.ts";
+import { type AuthTarget, RegistryAuth, type TokenServers } from "./registry-auth.ts";
 import { errorsOf, noRepository, notInRepository, unexpectedStatus } from "./registry-errors.ts";
 import { discard, type HttpResponse, headerOf, type RegistryTransport } from "./registry-transport.ts";
 import type { Attempts } from "./retry.ts";
@@ -44,9 +44,9 @@ export class RegistryRequests {
   readonly #auth: RegistryAuth;
   readonly #credentials: Credentials;
 
-  constructor(transport: RegistryTransport, credentials: Credentials) {
+  constructor(transport: RegistryTransport, credentials: Credentials, tokenServers?: TokenServers) {
     this.#transport = transport;
-    this.#auth = new RegistryAuth(transport);
+    this.#auth = new RegistryAuth(transport, tokenServers);
     this.#credentials = credentials;
   }
 
@@ -86,12 +86,12 @@ export class RegistryRequests {
   /** The error for a status that is not 200. @param name the tag or digest asked for, of an image manifest */
   async failure({ response, url }: Answer, question: Question, name?: string): Promise<DrydockError> {
     const { host, repository, what } = question;
-    const { origin, credential } = await this.#target(question);
+    const target = await this.#target(question);
     const { statusCode } = response;
     const said = await errorsOf(response, url, what);
     // Elsewhere (a storage server that it redirects to) no credentials were sent.
-    if ([401, 403].includes(statusCode) && url.origin === origin.origin) {
-      return refused(host, what, statusCode, credential);
+    if ([401, 403].includes(statusCode) && url.origin === target.origin.origin) {
+      return this.#auth.refused(target, what, statusCode);
     }
     if (statusCode !== 404) return unexpectedStatus(response, said, url, what);
     const exists = !said.codes.includes("NAME_UNKNOWN") && (await this.#hasTags(question));

@@ -128,12 +128,22 @@ async function startTokenRegistry(name: string, realm: string): Promise<string> 
   return `127.0.0.1:${port}`;
 }
 
-function client(host: string, credential?: Credential, plain = [host, tokenHost]): RegistryClient {
+function client(
+  host: string,
+  credential?: Credential,
+  plain = [host, tokenHost],
+  tokenServers: Record<string, string> = {},
+): RegistryClient {
   const credentials =
     credential === undefined
       ? noCredentials
       : { forHost: (of: string) => (of === host ? credential : undefined) };
-  const made = new RegistryClient({ credentials, plainHttp: new Set(plain), mirrors: new Map() });
+  const made = new RegistryClient({
+    credentials,
+    plainHttp: new Set(plain),
+    mirrors: new Map(),
+    tokenServers: new Map(Object.entries(tokenServers)),
+  });
   stops.push(() => made.close());
   return made;
 }
@@ -202,6 +212,25 @@ test("credentials do not go to a token server on another host", async () => {
     asked.map(({ authorization }) => authorization),
     [undefined],
   );
+  const named = client(host, good, [host, elsewhere], { [host]: elsewhere });
+  await named.resolve(app(host));
+  assert.equal(asked.at(-1)?.authorization, basic, "it is named for this registry");
+  await client(host, good, [host, elsewhere], { "other.lan": elsewhere }).resolve(app(host));
+  assert.equal(asked.at(-1)?.authorization, undefined, "it is named for another one");
+});
+
+test("a registry refuses, and its token server on another host got no credentials: the error says so", async () => {
+  const elsewhere = `localhost:${tokenHost.split(":")[1]}`;
+  const challenge = `Bearer realm="http://${elsewhere}/token",service="registry"`;
+  const closed = await startServer((_, response) =>
+    response.writeHead(401, { "www-authenticate": challenge }).end(),
+  );
+  stops.push(closed.stop);
+  const error = await upstreamError(
+    client(closed.host, good, [closed.host, elsewhere]).resolve(app(closed.host)),
+  );
+  assert.match(error.message, new RegExp(`wants credentials; none went to ${elsewhere}, its token server`));
+  assert.match(error.hint ?? "", new RegExp(`--token-server ${closed.host}=${elsewhere}`));
 });
 
 test("a token server in plain HTTP that is not named for it is not asked", async () => {
