@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import * as tls from "node:tls";
 import { errorCode, errorText } from "../errors.ts";
 import { hostPort } from "./address.ts";
-import { ClientFailure } from "./client.ts";
+import { type Client, ClientFailure } from "./client.ts";
 import { type Connection, ForwardRefused } from "./connection.ts";
 
 export interface Proof {
@@ -28,22 +28,26 @@ class NotReached extends ClientFailure {
 /** RFC 4254 section 5.1 */
 const administrativelyProhibited = 1;
 
+export interface ProofOptions {
+  ca: string;
+  /** names and IP addresses of the registry, at least one */
+  addresses: readonly string[];
+  port: number;
+  timeoutMs: number;
+}
+
 /**
- * Tries `targets` in order until one can be reached; what answers there must be the registry.
- * @param targets names and IP addresses of the registry, at least one
+ * Tries the client's repo_host, or else all addresses in order until one can be reached; what answers there must
+ * be the registry.
  * @returns not proven where the client's sshd forwards nothing
  * @throws ClientFailure "failed" if no target is reached, or a certificate is wrong
  */
-export async function prove(
-  connection: Connection,
-  client: string,
-  targets: readonly string[],
-  options: { ca: string; port: number; timeoutMs: number },
-): Promise<Proof> {
+export async function prove(connection: Connection, client: Client, options: ProofOptions): Promise<Proof> {
+  const targets = client.repoHost === undefined ? options.addresses : [client.repoHost];
   const tries: NotReached[] = [];
   for (const target of targets) {
     try {
-      const stream = await open(connection, client, target, options.port);
+      const stream = await open(connection, client.name, target, options.port);
       await handshake(stream, target, options);
       const [first] = tries;
       if (first === undefined) return { proven: true, provenAs: target };
@@ -100,11 +104,7 @@ async function resolves(connection: Connection, name: string): Promise<boolean> 
 }
 
 /** Closes the stream in any case. @throws ClientFailure, NotReached */
-function handshake(
-  stream: Duplex,
-  target: string,
-  options: { ca: string; port: number; timeoutMs: number },
-): Promise<void> {
+function handshake(stream: Duplex, target: string, options: ProofOptions): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const where = hostPort(target, options.port);
   const socket = tls.connect({

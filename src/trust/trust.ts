@@ -2,27 +2,16 @@
  * `drydock trust`: makes every client trust the CA, and proves it from each.
  */
 import { X509Certificate } from "node:crypto";
-import pLimit from "p-limit";
-import { DrydockError, errorText } from "../errors.ts";
-import { type Reporter, runStep } from "../reporter.ts";
+import { DrydockError } from "../errors.ts";
+import type { Reporter } from "../reporter.ts";
 import { reachableAddresses } from "./address.ts";
-import { type Client, ClientFailure, type ClientResult } from "./client.ts";
+import type { Client, ClientResult } from "./client.ts";
 import type { Connection } from "./connection.ts";
-import { checkRepoHosts } from "./inventory/repo-host.ts";
+import { type ClientOptions, onEach } from "./on-each.ts";
 import { prove } from "./prove.ts";
-import { defaultTimeout, Reach, type ReachOptions } from "./reach.ts";
+import { defaultTimeout } from "./reach.ts";
 import { runAsRoot } from "./remote-shell.ts";
 import * as docker from "./stores/docker.ts";
-
-/** How clients are reached. */
-export interface ClientOptions extends ReachOptions {
-  /** the registry's names and IP addresses, its name first */
-  addresses: readonly string[];
-  /** so many clients at once; default 32 */
-  limit?: number;
-  /** prepared for these clients already; what was asked for is then not asked again */
-  reach?: Reach | undefined;
-}
 
 export interface TrustOptions extends ClientOptions {
   /** PEM: the CA's certificate, or several */
@@ -42,19 +31,47 @@ export async function trust(
   reporter: Reporter,
 ): Promise<ClientResult[]> {
   const ca = checkAuthority(options.ca);
+  const { port, timeoutMs = defaultTimeout } = options;
+  const addresses = reachableAddresses(options.addresses);
+  const directories = docker.certificateDirectories(addresses, port);
   return await onEach(clients, options, reporter, "trust", async (connection, client) => {
-    const addresses = reachableAddresses(options.addresses);
-    const directories = docker.certificateDirectories(addresses, options.port);
-    const store = await docker.install(connection, client, ca, directories);
-    const status = store.changed ? "changed" : "ok";
-    const targets = client.repoHost === undefined ? addresses : [client.repoHost];
-    const { timeoutMs = defaultTimeout } = options;
-    const proof = await prove(connection, client.name, targets, { ca, port: options.port, timeoutMs });
-    const [shadow] = store.shadowedBy;
-    if (shadow === undefined || proof.reason !== undefined) return { name: client.name, status, ...proof };
-    const reason = `Podman and skopeo look into ${shadow} alone, which is there and lacks the CA`;
-    return { name: client.name, status, ...proof, reason, hint: `Remove it, or put the CA there as well.` };
+    const stores = await installStores(connection, client, { ca, directories });
+    const proof = await prove(connection, client, { ca, addresses, port, timeoutMs });
+    return {
+      name: client.name,
+      status: stores.changed ? "changed" : "ok",
+      ...proof,
+      ...firstOf(proof, stores),
+    };
   });
+}
+
+/** What the stores of a client say after the work on them. */
+export interface InstalledStores {
+  changed: boolean;
+  /** what stands in the way of the CA there, the worst first */
+  findings: { reason: string; hint: string }[];
+}
+
+async function installStores(
+  connection: Connection,
+  client: Client,
+  wanted: { ca: string; directories: readonly string[] },
+): Promise<InstalledStores> {
+  const { changed, shadowedBy } = await docker.install(connection, client, wanted.ca, wanted.directories);
+  const findings = shadowedBy.map((shadow) => ({
+    reason: `Podman and skopeo look into ${shadow} alone, which is there and lacks the CA`,
+    hint: "Remove it, or put the CA there as well.",
+  }));
+  return { changed, findings };
+}
+
+/** A result has room for one reason: the proof's comes before the stores'. */
+function firstOf(
+  proof: { reason?: string },
+  { findings }: InstalledStores,
+): { reason?: string; hint?: string } {
+  return proof.reason === undefined ? { ...findings[0] } : {};
 }
 
 /**
@@ -71,63 +88,6 @@ export async function checkClients(
     await runAsRoot(connection, client, ["exit 0"]);
     return { name: client.name, status: "ok", proven: false };
   });
-}
-
-async function onEach(
-  clients: readonly Client[],
-  options: ClientOptions,
-  reporter: Reporter,
-  verb: string,
-  work: (connection: Connection, client: Client) => Promise<ClientResult>,
-): Promise<ClientResult[]> {
-  checkRepoHosts(clients, options.addresses);
-  const reach = options.reach ?? (await Reach.prepare(clients, options, reporter));
-  const limit = pLimit(options.limit ?? 32);
-  let done = 0;
-  const results = runStep(
-    reporter,
-    `${verb} ${clients.length} client${clients.length === 1 ? "" : "s"}`,
-    async (step) => {
-      const one = async (client: Client) => {
-        const result = await onOne(client, reach, work);
-        done += 1;
-        step.detail(`${done} of ${clients.length}, ${client.name}: ${result.status}`);
-        return result;
-      };
-      return await Promise.all(clients.map((client) => limit(one, client)));
-    },
-    summarize,
-  );
-  return await results.finally(() => reach.close());
-}
-
-async function onOne(
-  client: Client,
-  reach: Reach,
-  work: (connection: Connection, client: Client) => Promise<ClientResult>,
-): Promise<ClientResult> {
-  let connection: Connection | undefined;
-  try {
-    connection = await reach.connect(client);
-    return await work(connection, client);
-  } catch (error) {
-    const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));
-    const result: ClientResult = {
-      name: client.name,
-      status: failure.status,
-      proven: false,
-      reason: failure.message,
-    };
-    return failure.hint === undefined ? result : { ...result, hint: failure.hint };
-  } finally {
-    connection?.close();
-  }
-}
-
-function summarize(results: readonly ClientResult[]): string {
-  const counts = new Map<string, number>();
-  for (const { status } of results) counts.set(status, (counts.get(status) ?? 0) + 1);
-  return [...counts].map(([status, count]) => `${count} ${status}`).join(", ");
 }
 
 /**
