@@ -65,7 +65,7 @@ export function damageError(
   { name, index, lacking }: DamagedBundle,
   damage: Damage[],
   next: string,
-  besides: DrydockError[] = [],
+  besides: (DrydockError & { parts?: string[] })[] = [],
 ): DrydockError {
   const lines = [`read bundle ${JSON.stringify(name)}: ${summary(damage, index.blobs.length)}`, ...lacking];
   for (const one of damage.slice(0, described)) lines.push(...describe(one));
@@ -76,7 +76,10 @@ export function damageError(
   lines.push(...messages.slice(0, described));
   if (messages.length > described) lines.push(`and ${messages.length - described} more such places`);
   return new DrydockError("integrity", lines.join("\n"), {
-    hint: besides.length > 0 ? whatToCopy(damage) : `${whatToCopy(damage)}\n${next}`,
+    hint:
+      besides.length > 0
+        ? whatToCopy([...damage, ...besides.map(inParts)])
+        : `${whatToCopy(damage)}\n${next}`,
     data: { damage, ...(messages.length > 0 ? { besides: messages } : {}) },
     cause: besides[0],
   });
@@ -110,8 +113,10 @@ function describe({ digest, from, to, reason, lost, parts, users }: Damage): str
   ];
 }
 
-function whatToCopy(damage: FoundDamage[]): string {
-  const parts = [...new Set(damage.flatMap((one) => one.parts ?? []).map(({ part }) => part))];
+const inParts = ({ parts = [] }: { parts?: string[] }) => ({ parts: parts.map((part) => ({ part })) });
+
+function whatToCopy(damage: { reason?: FoundDamage["reason"]; parts?: { part: string }[] }[]): string {
+  const parts = [...new Set(damage.flatMap((one) => one.parts ?? []).map(({ part }) => part))].sort();
   const what = parts.length === 0 ? "the bundle" : listed(parts.map((part) => JSON.stringify(part)));
   const copy = `Copy ${what} again, from where it was made or from another stick.`;
   const isFailing = damage.some(({ reason }) => reason === "unreadable");

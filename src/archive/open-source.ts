@@ -1,8 +1,9 @@
 /** What a command was given: a path, a part of a bundle, or "-" for standard input; and what it holds. */
 import { Header } from "tar";
 import { detectCompression } from "../oci/storage-tarball.ts";
+import { partsOf } from "./find-parts.ts";
 import { blockSize, topNames } from "./layout.ts";
-import { openParts, partsOf } from "./parts-source.ts";
+import { openParts } from "./parts-source.ts";
 import { type ByteSource, openFile, openPipe } from "./source.ts";
 
 const chunkSize = 1024 * 1024;

@@ -27,6 +27,12 @@ export function wholeName(path: string): string | undefined {
   return /^(.+)\.(?:\d{3,}|parts\.json)$/s.exec(path)?.[1];
 }
 
+/** The number of a part, by its file's name; undefined if it is none of this bundle's. @param bundle its file's name */
+export function partNumber(name: string, bundle: string): number | undefined {
+  const number = Number(/\.(\d{3,})$/.exec(name)?.[1]);
+  return name === partName(bundle, number) ? number : undefined;
+}
+
 /** FAT32 holds files of up to 4 GiB less one byte. */
 const fat32 = 4 * 1024 ** 3 - 1;
 const smallest = 1024 ** 2;
@@ -45,6 +51,7 @@ export function parseSplit(text: string): number {
 
 /** @throws DrydockError "integrity" if it is no list of parts. */
 export function parsePartList(text: string, where: string): PartList {
+  const hint = "Copy it again, or remove it: the parts can be read without it.";
   try {
     const list = JSON.parse(text) as Partial<PartList>;
     const parts = list.parts ?? [];
@@ -55,10 +62,13 @@ export function parsePartList(text: string, where: string): PartList {
       return { formatVersion: 1, size: list.size, parts };
   } catch (error) {
     throw new DrydockError("integrity", `read ${JSON.stringify(where)}: ${errorText(error)}`, {
+      hint,
       cause: error,
     });
   }
-  throw new DrydockError("integrity", `read ${JSON.stringify(where)}: it is no list of a bundle's parts`);
+  throw new DrydockError("integrity", `read ${JSON.stringify(where)}: it is no list of a bundle's parts`, {
+    hint,
+  });
 }
 
 function isName(name: unknown): boolean {

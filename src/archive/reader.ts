@@ -99,10 +99,10 @@ export async function openBundle(
   { goOn = false }: OpenOptions = {},
 ): Promise<Bundle> {
   try {
-    const lacking = source.lacking ?? [];
-    if (!goOn && lacking[0]) throw lacking[0].error;
     const { end: start, mtime, ...top } = await readTop(source, expectedDigest);
     const { slots, end } = layOut(top.index.blobs, start);
+    const lacking = source.lacking?.(end + endSize) ?? [];
+    if (!goOn && lacking[0]) throw lackingError(lacking.map(({ error }) => error));
     const damage = goOn ? [] : undefined;
     const archive: OpenArchive = { source, index: top.index, mtime, slots, end, lacking, damage };
     const cut = await checkSize(archive);
@@ -126,6 +126,12 @@ export async function openBundle(
     await source.close();
     throw error;
   }
+}
+
+/** The one error for all that is known not to be there. */
+function lackingError(errors: DrydockError[]): DrydockError {
+  const message = errors.map((error) => error.message).join("\n");
+  return new DrydockError("integrity", message, { hint: errors[0]?.hint, cause: errors[0] });
 }
 
 /** Collects damage, or throws it. */

@@ -20,15 +20,18 @@ export interface ByteSource {
   /** True for a pipe: positions may only rise, and one reader at a time. */
   sequential: boolean;
   /** in bytes; undefined for a pipe */
-  size: number | undefined;
+  readonly size: number | undefined;
   /** Fills `buffer` from `position` on; returns how many bytes there were before the end. */
   readAt(position: number, buffer: Buffer): Promise<number>;
   /** Of a bundle in parts: in which of them these bytes stand, and where there. */
   partsOf?(range: ByteRange): PartRange[];
   /** Reads these parts, and gives the names of those that are not what the list of parts says. */
   wrongParts?(asked: ReadonlySet<string>): Promise<ReadonlySet<string>>;
-  /** Of a bundle in parts: what is known not to be there, in order, with the error that reading it throws. */
-  lacking?: LackingBytes[];
+  /**
+   * Of a bundle in parts: what is known not to be there, in order, with the error that reading it throws.
+   * @param size of the archive, as its index says; without a list of the parts it shows what each should hold
+   */
+  lacking?(size: number): LackingBytes[];
   /** Whether the disk still gives anything, asked past the system's cache; true where that cannot be asked. */
   answers?(): Promise<boolean>;
   close(): Promise<void>;

@@ -4,7 +4,7 @@
 import { DrydockError } from "../errors.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { BundleIndex } from "./bundle-index.ts";
-import { deviates, truncated } from "./deviation.ts";
+import { copyAgain, Deviation, deviates, partsAt, placeOf, truncated } from "./deviation.ts";
 import {
   allZero,
   blockSize,
@@ -66,10 +66,9 @@ export async function readTop(source: ByteSource, expectedDigest: string | undef
     const entry = await readEntry(source, header, name, topSizeLimits.other, mtime);
     const found = digestOf(entry.bytes);
     if (found !== wanted) {
-      throw new DrydockError(
-        "integrity",
-        `read bundle ${JSON.stringify(source.name)}: ${name} is damaged: it has ${found}, wanted ${wanted}`,
-      );
+      const parts = partsAt(source, header.at, entry.end - 1);
+      const what = `read bundle ${JSON.stringify(source.name)}: ${name} is damaged`;
+      throw new Deviation(`${what}: it has ${found}, wanted ${wanted}`, parts, copyAgain(parts));
     }
     if (name === topNames.index) indexBytes = entry.bytes;
     if (name === topNames.ociIndex) ociIndexBytes = entry.bytes;
@@ -171,11 +170,12 @@ function notTheEntry(source: ByteSource, at: number, name: string, block: Buffer
       `entry "${name}"`,
       found === `entry "${name}"` ? `${found} with another header` : found,
     );
-  return new DrydockError(
-    "integrity",
-    `open bundle ${JSON.stringify(source.name)}: it begins with ${found}, wanted entry "${name}"`,
-    {
-      hint: "It is damaged, or no bundle: bundles are made by `drydock bundle`.",
-    },
+  const parts = partsAt(source, 0);
+  return new Deviation(
+    `open bundle ${JSON.stringify(source.name)}: it begins with ${found}${placeOf(source, 0)}, wanted entry "${name}"`,
+    parts,
+    parts.length > 0
+      ? copyAgain(parts)
+      : "It is damaged, or no bundle: bundles are made by `drydock bundle`.",
   );
 }

@@ -12,6 +12,7 @@ import { partName } from "../archive/parts.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
 import { discardAll, findAside, findEarlier, salvage, setAside } from "../archive/salvage.ts";
 import { ArchiveWriter } from "../archive/writer.ts";
+import { namingParts } from "../archive/wrong-parts.ts";
 import { DrydockError } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
@@ -122,7 +123,9 @@ export async function openReusable(paths: readonly string[]): Promise<Bundle[]> 
   try {
     // What is damaged or cut off in one is fetched.
     for (const path of paths)
-      bundles.push(await openBundle(await openSource(path), undefined, { goOn: true }));
+      bundles.push(
+        await namingParts(path, async () => openBundle(await openSource(path), undefined, { goOn: true })),
+      );
     return bundles;
   } catch (error) {
     await Promise.all(bundles.map((bundle) => bundle.close()));

@@ -4,6 +4,7 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import { beginningOf, chunksOf, openSource } from "../archive/open-source.ts";
 import { openBundle } from "../archive/reader.ts";
 import type { ByteSource } from "../archive/source.ts";
+import { namingParts } from "../archive/wrong-parts.ts";
 import type { SeedReport } from "../bundle/seed-report.ts";
 import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
@@ -52,11 +53,13 @@ export default class Inspect extends DrydockCommand {
   async run(): Promise<InspectedBundle | InspectedSeed> {
     const { args, flags } = await this.parse(Inspect);
     const digestWanted = checkDigestFlag(flags.digest);
-    const { kind, source } = await beginningOf(await openSource(args.file));
-    // Whoever names a bundle's digest wants a bundle.
-    const seed =
-      kind === "tarball" && digestWanted === undefined ? await this.#inspectSeed(source) : undefined;
-    return seed ?? (await this.#inspectBundle(source, digestWanted));
+    return await namingParts(args.file, async () => {
+      const { kind, source } = await beginningOf(await openSource(args.file));
+      // Whoever names a bundle's digest wants a bundle.
+      const seed =
+        kind === "tarball" && digestWanted === undefined ? await this.#inspectSeed(source) : undefined;
+      return seed ?? (await this.#inspectBundle(source, digestWanted));
+    });
   }
 
   /** @returns undefined if it is no seed */

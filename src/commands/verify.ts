@@ -1,9 +1,9 @@
 /** `drydock verify`: reads and checks every byte of a bundle. */
 import { Args } from "@oclif/core";
 import { openSource } from "../archive/open-source.ts";
-import { namingParts } from "../archive/parts-source.ts";
 import { openBundle } from "../archive/reader.ts";
 import { verify } from "../archive/verify.ts";
+import { namingParts } from "../archive/wrong-parts.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";

@@ -3,6 +3,7 @@
  * "preflight", and the plans of what will be done.
  */
 import type { Bundle } from "../archive/reader.ts";
+import { namingParts } from "../archive/wrong-parts.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
 import { takeLock } from "../lock.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -51,13 +52,15 @@ export async function withBundle<T>(
   const layout = await findSite(site);
   const lock = await takeLock("site", layout.root);
   try {
-    const bundle = await runStep(
-      reporter,
-      "open",
-      () => openToInstall(path, digest, reporter),
-      ({ index }) => `${index.name}, release ${index.release}`,
-    );
-    return await work(bundle, layout).finally(() => bundle.close());
+    return await namingParts(path, async () => {
+      const bundle = await runStep(
+        reporter,
+        "open",
+        () => openToInstall(path, digest, reporter),
+        ({ index }) => `${index.name}, release ${index.release}`,
+      );
+      return await work(bundle, layout).finally(() => bundle.close());
+    });
   } finally {
     await lock.release();
   }

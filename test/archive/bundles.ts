@@ -44,12 +44,18 @@ export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
 }
 
-/** Writes a bundle of these blobs and returns its digest. */
-export async function writeBundle(path: string, blobs: Buffer[], index = makeIndex(blobs)): Promise<string> {
+/** Writes a bundle of these blobs and returns its digest. @param split the size of its parts, if it shall have some */
+export async function writeBundle(
+  path: string,
+  blobs: Buffer[],
+  index = makeIndex(blobs),
+  split?: number,
+): Promise<string> {
   const plan = planArchive({ index, readme: "read me\n", images: [] });
   const writer = await ArchiveWriter.create(path, plan, {
     force: false,
     mode: 0o644,
+    split,
     advance: () => {},
   });
   for (const bytes of blobs.toReversed()) await writer.write(digestOf(bytes), once(bytes), "the test");

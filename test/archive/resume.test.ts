@@ -11,11 +11,11 @@ import { journalOf, readJournal } from "../../src/archive/journal.ts";
 import { openSource } from "../../src/archive/open-source.ts";
 import { partialOf } from "../../src/archive/output.ts";
 import { parsePartList } from "../../src/archive/parts.ts";
-import { damagedParts } from "../../src/archive/parts-source.ts";
 import { openBundle } from "../../src/archive/reader.ts";
 import { findAside, findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
 import { verify } from "../../src/archive/verify.ts";
 import { ArchiveWriter } from "../../src/archive/writer.ts";
+import { wrongParts } from "../../src/archive/wrong-parts.ts";
 import { DrydockError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { silentReporter } from "../../src/reporter.ts";
@@ -252,7 +252,7 @@ test("parts joined are the bundle, and their list says what each must be", async
     await damage();
     await assert.rejects(verifyAll(path), { kind: "integrity", message }, name);
   }
-  assert.deepEqual(await damagedParts(path), ['"parted.tar.003" holds what "parted.tar.002" should hold']);
+  assert.deepEqual(await wrongParts(path), [{ part: "parted.tar.003", holds: "parted.tar.002" }]);
   await rm(`${path}.parts.json`);
   await writeFile(`${path}.003`, third);
   await verifyAll(path);
