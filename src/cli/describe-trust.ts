@@ -2,6 +2,7 @@
 import { hostPort } from "../trust/address.ts";
 import type { Hop } from "../trust/client.ts";
 import type { PlannedClient, TrustPlan } from "../trust/dry-run.ts";
+import { certificateFile } from "../trust/places.ts";
 import { columns, count, printable } from "./format.ts";
 
 export function describeTrustPlan({ clients, directories }: TrustPlan): string {
@@ -16,7 +17,7 @@ export function describeTrustPlan({ clients, directories }: TrustPlan): string {
   // A column that says nothing about anybody is left out.
   const isUsed = head.map((_, index) => index < 2 || rows.some((row) => row[index] !== ""));
   const table = columns([head, ...rows].map((row) => row.filter((_, index) => isUsed[index])));
-  const files = directories?.map((directory) => `  ${directory}/ca.crt`).join("\n");
+  const files = directories?.map((directory) => `  ${directory}/${certificateFile}`).join("\n");
   const would =
     files === undefined
       ? "Where is not known: no registry is installed on this host. Name its directory with --site."

@@ -4,6 +4,7 @@
 import { reachableAddresses } from "./address.ts";
 import type { Client } from "./client.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
+import { dockerFolder } from "./places.ts";
 import { certificateDirectories } from "./stores/docker.ts";
 
 /** A client as it is told of: of a command only the program, since its arguments may hold a password. */
@@ -31,5 +32,5 @@ export function planTrust(
   });
   if (serving === undefined) return { clients: planned };
   const names = certificateDirectories(reachableAddresses(serving.addresses), serving.port);
-  return { clients: planned, directories: names.map((name) => `/etc/docker/certs.d/${name}`) };
+  return { clients: planned, directories: names.map((name) => `${dockerFolder}/${name}`) };
 }

@@ -6,6 +6,7 @@
 import { bracketed, hostPort } from "../address.ts";
 import type { Client } from "../client.ts";
 import type { Connection } from "../connection.ts";
+import { certificateFile, containersFolder, dockerFolder } from "../places.ts";
 import { runAsRoot } from "../remote-shell.ts";
 
 /** What a store says after its work. */
@@ -35,12 +36,12 @@ export function certificateDirectories(addresses: readonly string[], port: numbe
  * Written for POSIX sh, in one line: no comments, no single quotes, backslashes or exclamation marks.
  */
 const script = [
-  "base=/etc/docker/certs.d; pem=$(cat $payload);",
+  `base=${dockerFolder}; pem=$(cat $payload);`,
   "for d in /etc /etc/docker $base; do directory $d; done;",
 
   // All temporary files, synced; then all the names.
   'for name in "$@"; do',
-  "  directory $base/$name; f=$base/$name/ca.crt; mode= ;",
+  `  directory $base/$name; f=$base/$name/${certificateFile}; mode= ;`,
   '  [ -d $f ] && problem "$f is a directory";',
   "  if [ -f $f ]; then mode=$(ls -ldn $f); fi;",
   '  case "$mode" in -rw-r--r--*) [ "$(owner $f)" = 0 ] && [ "$(cat $f)" = "$pem" ] && continue;; esac;',
@@ -50,7 +51,7 @@ const script = [
 
   // Podman and skopeo take the first directory that exists, even if it is empty.
   'for name in "$@"; do',
-  "  other=/etc/containers/certs.d/$name; [ -d $other ] || continue;",
+  `  other=${containersFolder}/$name; [ -d $other ] || continue;`,
   '  for c in $(ls $other); do case "$c" in *.crt)',
   '    case "$(cat $other/$c)" in *"$pem"*) continue 2;; esac;; esac; done;',
   "  echo drydock:shadow $other;",
