@@ -38,7 +38,12 @@ interface Opened {
   url: URL;
   /** bytes in front that came before */
   skip: number;
+  /** where it ends by its own word: a part (206) may end before the whole does */
+  end: number;
 }
+
+/** So many parts in a row that brought nothing, and the whole is asked for once. */
+const mostBarren = 2;
 
 export class ResumedBody {
   readonly #transport: RegistryTransport;
@@ -47,6 +52,8 @@ export class ResumedBody {
   #at: number;
   #etag: string | undefined;
   #takesRanges = true;
+  /** parts in a row of which not a byte came */
+  #barren = 0;
   #opened: Opened | undefined;
 
   /** @param offset the first byte that is wanted */
@@ -73,17 +80,17 @@ export class ResumedBody {
   /** The same as open(), with an answer that is there already: 200, or 206 from the first byte wanted on. */
   begin(response: HttpResponse, url: URL): void {
     this.#etag = strong(headerOf(response, "etag"));
-    this.#opened = { response, url, skip: response.statusCode === 206 ? 0 : this.#at };
+    this.#opened = this.#openedBy(response, url);
   }
 
   async #connect(): Promise<Opened> {
     for (;;) {
-      const { response, url } = await this.#source.open(this.#headers(), this.#attempts);
+      const headers = this.#headers();
+      const { response, url } = await this.#source.open(headers, this.#attempts);
       const { statusCode } = response;
-      const ranged = this.#takesRanges && this.#at > 0;
-      if (ranged && statusCode === 206 && this.#beginsRight(response)) {
-        return { response, url, skip: 0 };
-      }
+      const ranged = headers.range !== undefined;
+      if (!ranged) this.#barren = 0;
+      if (ranged && statusCode === 206 && this.#isRight(response)) return this.#openedBy(response, url);
       if (ranged && (statusCode === 206 || statusCode === 416)) {
         discard(response);
         this.#takesRanges = false;
@@ -93,7 +100,7 @@ export class ResumedBody {
       const announced = headerOf(response, "content-length");
       if (announced === undefined || Number(announced) === this.#source.size) {
         this.#etag = strong(headerOf(response, "etag"));
-        return { response, url, skip: this.#at };
+        return this.#openedBy(response, url);
       }
       discard(response);
       await this.#orGiveUp(this.#otherLength(url, announced));
@@ -105,16 +112,23 @@ export class ResumedBody {
     for (;;) {
       const opened = this.#opened ?? (await this.#connect());
       this.#opened = undefined;
+      const began = this.#at;
       let cause: unknown;
       try {
         yield* this.#rest(opened);
         if (this.#at === this.#source.size) return;
         cause = new Error(`it ends after ${this.#at} of ${this.#source.size} bytes`);
+        // Whoever counts its own bytes wrongly does so each time; a part that was meant to be short is none.
+        if (opened.response.statusCode === 206 && this.#at < opened.end) this.#takesRanges = false;
       } catch (error) {
         if (error instanceof DrydockError) throw error;
         this.#source.signal?.throwIfAborted();
+        // All came, and then something else went wrong.
+        if (this.#at === this.#source.size) return;
         cause = error;
       }
+      if (this.#at > began) this.#barren = 0;
+      else if (opened.response.statusCode === 206) this.#barren += 1;
       await this.#orGiveUp((story) => brokenOff(opened.url, this.#source.what, cause, story));
     }
   }
@@ -137,18 +151,26 @@ export class ResumedBody {
   }
 
   #headers(): Record<string, string> {
-    if (this.#at === 0 || !this.#takesRanges) return {};
+    if (this.#at === 0 || !this.#takesRanges || this.#barren >= mostBarren) return {};
     const range = { range: `bytes=${this.#at}-` };
     return this.#etag === undefined ? range : { ...range, "if-range": this.#etag };
   }
 
-  /** That the part begins at our byte, of a whole of the right length, of the same content as before. */
-  #beginsRight(response: HttpResponse): boolean {
+  #openedBy(response: HttpResponse, url: URL): Opened {
+    const range = response.statusCode === 206 ? contentRange(response) : undefined;
+    return { response, url, skip: range ? 0 : this.#at, end: range?.end ?? this.#source.size };
+  }
+
+  /** That the part begins at our byte and is as long as it says, of a whole of the right length, of the same content as before. */
+  #isRight(response: HttpResponse): boolean {
     const range = contentRange(response);
+    const length = headerOf(response, "content-length");
+    if (range === undefined || (length ?? `${range.end - range.start}`) !== `${range.end - range.start}`)
+      return false;
     const etag = strong(headerOf(response, "etag"));
     const same = this.#etag === undefined || etag === undefined || etag === this.#etag;
-    const fits = range?.total === undefined || range.total === this.#source.size;
-    return range?.start === this.#at && fits && same;
+    const fits = range.total === undefined || range.total === this.#source.size;
+    return range.start === this.#at && fits && same;
   }
 
   async #orGiveUp(failure: (story: string) => DrydockError): Promise<void> {
@@ -167,12 +189,14 @@ export class ResumedBody {
   }
 }
 
-/** Which part an answer of status 206 is: RFC 9110, 14.4. @returns undefined if it doesn't say */
-export function contentRange(response: HttpResponse): { start: number; total?: number } | undefined {
+/** Which part an answer of status 206 is: RFC 9110, 14.4. `end`: the byte after its last. @returns undefined if it doesn't say */
+export function contentRange(
+  response: HttpResponse,
+): { start: number; end: number; total?: number } | undefined {
   const text = headerOf(response, "content-range") ?? "";
-  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(text) ?? [];
+  const [, start, last, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(text) ?? [];
   if (start === undefined) return undefined;
-  return { start: Number(start), ...(total === "*" ? {} : { total: Number(total) }) };
+  return { start: Number(start), end: Number(last) + 1, ...(total === "*" ? {} : { total: Number(total) }) };
 }
 
 /** A weak one (W/"…") does not promise the same bytes: RFC 9110, 8.8.1. */

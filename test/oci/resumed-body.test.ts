@@ -23,6 +23,7 @@ interface Asked {
 
 async function serve(
   answer: (response: ServerResponse, start: number, times: number, request: IncomingMessage) => void,
+  retries = { times: 2, milliseconds: 1 },
 ): Promise<{ server: FaultyServer; asked: Asked[]; client: RegistryClient }> {
   const asked: Asked[] = [];
   const server = await startServer((request, response) => {
@@ -35,7 +36,7 @@ async function serve(
     credentials: noCredentials,
     plainHttp: new Set([server.host]),
     mirrors: new Map(),
-    retries: { times: 2, milliseconds: 1 },
+    retries,
   });
   stops.push(server.stop, () => client.close());
   return { server, asked, client };
@@ -103,6 +104,13 @@ for (const { how, options } of bothWays)
         response.writeHead(206, { "content-range": "bytes 300000-300009/300010" }).end("0123456789"),
       "another content": (response) => give(response, part, bytes.length, { etag: '"two"' }),
       "no such range": (response) => response.writeHead(416).end(),
+      "another length": (response) =>
+        response
+          .writeHead(206, {
+            "content-range": `bytes ${part}-${bytes.length - 1}/${bytes.length}`,
+            "content-length": 10,
+          })
+          .end("0123456789"),
       "no range named": (response) => response.writeHead(206).end("0123456789"),
     };
     for (const [name, answer] of Object.entries(wrong)) {
@@ -115,6 +123,54 @@ for (const { how, options } of bothWays)
       assert.equal(served.asked.at(-1)?.range, undefined, name);
     }
   });
+
+for (const { how, options } of bothWays)
+  test(`a part that ends before it said it would: then the whole is asked for${how}`, async () => {
+    const wholly = `bytes ${part}-${bytes.length - 1}/${bytes.length}`;
+    const endings: Record<string, (response: ServerResponse) => void> = {
+      "a clean end": (response) =>
+        response.writeHead(206, { "content-range": wholly }).end(bytes.subarray(part, part + 10)),
+      "nothing, and a connection that breaks": (response) =>
+        response
+          .writeHead(206, { "content-range": wholly, "content-length": bytes.length - part })
+          .flushHeaders(),
+    };
+    for (const [name, answer] of Object.entries(endings)) {
+      const served = await serve(
+        (response, start, times) => {
+          if (times === 1) give(response, 0, part);
+          else if (start > 0) answer(response);
+          else give(response, 0);
+          if (start > 0 && !response.writableEnded) setTimeout(() => response.destroy(), 5);
+        },
+        { times: 4, milliseconds: 1 },
+      );
+      assert.ok((await read(served, 0, options)).equals(bytes), name);
+      assert.ok(served.asked.some(({ range }) => range !== undefined));
+      assert.equal(served.asked.at(-1)?.range, undefined, name);
+    }
+  });
+
+test("a server that gives only parts of a limited size is asked for one after the other", async () => {
+  const served = await serve((response, start) => {
+    if (start === 0) return give(response, 0, part);
+    const end = Math.min(start + part, bytes.length);
+    const range = `bytes ${start}-${end - 1}/${bytes.length}`;
+    response.writeHead(206, { "content-range": range, "content-length": end - start });
+    response.end(bytes.subarray(start, end));
+  });
+  assert.ok((await read(served)).equals(bytes));
+  assert.ok(served.asked.slice(1).every(({ range }) => range !== undefined));
+});
+
+test("a connection that breaks after the last byte is no failure", async () => {
+  const served = await serve((response) => {
+    response.writeHead(200, {});
+    response.write(bytes, () => setTimeout(() => response.destroy(), 20));
+  });
+  assert.ok((await read(served)).equals(bytes));
+  assert.equal(served.asked.length, 1);
+});
 
 test("a wrong Content-Length and a short answer pass; for ever they don't", async () => {
   const passing = await serve((response, start, times) => {
