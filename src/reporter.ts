@@ -34,6 +34,8 @@ export interface Reporter {
   note(text: string): void;
   /** Something the user should look at, though the work goes on. */
   warn(text: string): void;
+  /** If the user interrupts from now on, `text` says what is kept and how to go on. */
+  whenInterrupted(text: () => Promise<string>): void;
 }
 
 const silentPiece: Piece = { advance() {}, end() {} };
@@ -48,7 +50,12 @@ const silentStep: Step = {
 };
 
 /** Says nothing. */
-export const silentReporter: Reporter = { step: () => silentStep, note() {}, warn() {} };
+export const silentReporter: Reporter = {
+  step: () => silentStep,
+  note() {},
+  warn() {},
+  whenInterrupted() {},
+};
 
 /** Runs `work` as a step that ends however the work ends. */
 export async function runStep<T>(

@@ -1,9 +1,10 @@
 /**
  * The journal of an unfinished bundle, NAME.tar.partial.journal: which slots are filled, and how far. It
  * is what makes the same command continue. Lines of JSON, each appended after the bytes it speaks of; what
- * it says is checked again before it is used, so a lost or torn line costs a download and nothing else.
+ * it says is checked again before it is used, so a lost or torn line costs a download and nothing else. Until
+ * the plan is made it says only when the build began.
  */
-import { type FileHandle, open, readFile, rename, rm } from "node:fs/promises";
+import { type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 
@@ -34,21 +35,44 @@ export function journalOf(path: string): string {
 
 /** @returns undefined if there is none, or none that can be used. @throws DrydockError "host" if it cannot be read. */
 export async function readJournal(path: string): Promise<Journal | undefined> {
-  const text = await readFile(path, "utf8").catch((error: unknown) => {
-    if (errorCode(error) === "ENOENT") return undefined;
-    throw new DrydockError("host", `read ${JSON.stringify(path)}: ${errorText(error)}`, { cause: error });
-  });
-  const [head, ...lines] = text?.split("\n").map(parseLine) ?? [];
-  if (typeof head?.created !== "string" || Number.isNaN(Date.parse(head.created))) return undefined;
-  if (!isSize(head.size)) return undefined;
+  const [head, ...lines] = await readLines(path);
+  const created = createdIn(head);
+  if (head === undefined || created === undefined || !isSize(head.size)) return undefined;
   const entries = new Map<Digest, JournalEntry>();
   for (const line of lines) if (isEntry(line)) entries.set(line.digest, line);
   return {
-    created: head.created,
+    created,
     size: head.size,
     entries,
     ...(isSize(head.split) ? { split: head.split } : {}),
   };
+}
+
+/** Begins a journal before the plan is made. @param created when the first try began */
+export async function noteBeginning(path: string, created: string): Promise<void> {
+  await writeFile(path, `${JSON.stringify({ created })}\n`, { mode: 0o600 }).catch((error: unknown) => {
+    // How much is lacking is known when the plan is made, and is said then.
+    if (errorCode(error) !== "ENOSPC") throw error;
+  });
+}
+
+/** When the first try began, of any journal; undefined if there is none. @throws as readJournal */
+export async function readBeginning(path: string): Promise<string | undefined> {
+  const [head] = await readLines(path);
+  return createdIn(head);
+}
+
+async function readLines(path: string): Promise<(Record<string, unknown> | undefined)[]> {
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    if (errorCode(error) === "ENOENT") return "";
+    throw new DrydockError("host", `read ${JSON.stringify(path)}: ${errorText(error)}`, { cause: error });
+  });
+  return text.split("\n").map(parseLine);
+}
+
+function createdIn(head: Record<string, unknown> | undefined): string | undefined {
+  const created = head?.created;
+  return typeof created === "string" && !Number.isNaN(Date.parse(created)) ? created : undefined;
 }
 
 /** A line that was cut short by a crash is none. */

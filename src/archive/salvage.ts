@@ -4,16 +4,19 @@
  */
 import { rename, rm } from "node:fs/promises";
 import { DrydockError } from "../errors.ts";
-import { type Journal, type JournalEntry, journalOf, readJournal } from "./journal.ts";
-import { removeKeptSeeds } from "./kept-seeds.ts";
+import type { Digest } from "../oci/digest.ts";
+import { type Journal, type JournalEntry, journalOf, readBeginning, readJournal } from "./journal.ts";
+import { keptSeeds, removeKeptSeeds } from "./kept-seeds.ts";
 import {
   hasPartials,
   Output,
   type OutputPlan,
+  partialOf,
   removePartials,
   renamePartials,
   reopenParts,
 } from "./output.ts";
+import { partName } from "./parts.ts";
 import type { ArchiveWriter } from "./writer.ts";
 
 const readSize = 1024 * 1024;
@@ -43,19 +46,51 @@ export async function setAside(path: string, journal: Journal): Promise<void> {
   await rename(journalOf(path), journalOf(asideOf(path)));
 }
 
+export interface EarlierTry {
+  /** when the first one began */
+  created: string;
+  /** none: it ended before it had written anything here */
+  journal?: Journal;
+}
+
 /**
  * What an earlier try left, or undefined. A set of parts that was about to get its names is unfinished again.
- * A journal without any bytes is that of a bundle that was finished: it is removed.
+ * A journal of bytes that are not there is that of a bundle that was finished: it is removed.
  */
-export async function findEarlier(path: string): Promise<Journal | undefined> {
+export async function findEarlier(path: string): Promise<EarlierTry | undefined> {
   const journal = await readJournal(journalOf(path));
-  if (journal === undefined) return undefined;
-  const { size, split } = journal;
+  if (journal === undefined) {
+    // A kill after a try was set aside, and before the next one had written its journal.
+    const created = (await readBeginning(journalOf(path))) ?? (await readBeginning(journalOf(asideOf(path))));
+    return created === undefined ? undefined : { created };
+  }
+  const { created, size, split } = journal;
   await reopenParts({ path, size, split });
-  if (await hasPartials({ path, size, split })) return journal;
-  if (await hasPartials({ path: asideOf(path), size, split })) return journal;
+  if (await hasPartials({ path, size, split })) return { created, journal };
+  if (await hasPartials({ path: asideOf(path), size, split })) return { created, journal };
   await rm(journalOf(path), { force: true });
   return undefined;
+}
+
+/** How many bytes of blobs and seeds are kept for the next try, and the file with most of them; undefined if none are. */
+export async function keptBytes(path: string): Promise<{ bytes: number; file: string } | undefined> {
+  const journal = await readJournal(journalOf(path));
+  const aside = await readJournal(journalOf(asideOf(path)));
+  const have = new Map<Digest, number>();
+  for (const entry of [...(journal?.entries.values() ?? []), ...(aside?.entries.values() ?? [])])
+    have.set(entry.digest, Math.max(entry.have, have.get(entry.digest) ?? 0));
+  const blobs = have.values().reduce((sum, bytes) => sum + bytes, 0);
+  const seeds = await keptSeeds(path);
+  const bytes = seeds.reduce((sum, { size }) => sum + size, blobs);
+  if (bytes === 0) return undefined;
+  const first = partialOf(journal?.split === undefined ? path : partName(path, 1));
+  return { bytes, file: blobs > 0 ? first : (seeds[0]?.file ?? first) };
+}
+
+/** Removes the journal of a try that left nothing else. */
+export async function forgetIfEmpty(path: string): Promise<void> {
+  if ((await readJournal(journalOf(path))) === undefined && (await keptBytes(path)) === undefined)
+    await rm(journalOf(path), { force: true });
 }
 
 /** Removes what earlier tries left, set aside or not, and the seeds that they saved. */

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { openKeptBlobs } from "../archive/kept-blobs.ts";
 import { removeKeptSeeds } from "../archive/kept-seeds.ts";
+import type { EarlierTry } from "../archive/salvage.ts";
 import { takeLock } from "../lock.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reporter } from "../reporter.ts";
@@ -19,7 +20,8 @@ import { mergeContents } from "./merge.ts";
 import type { Locking } from "./pins.ts";
 import { defaultParallel, plan } from "./plan.ts";
 import { readmeOf } from "./readme.ts";
-import { earlierTry, openReusable, reusedBlob, type SealOptions, seal } from "./seal.ts";
+import { openReusable, reusedBlob, type SealOptions, seal } from "./seal.ts";
+import { afterFailure, beginTry } from "./tries.ts";
 
 export interface BundleOptions extends ConnectOptions, SealOptions {
   /** where the archive goes; NAME.tar in the working directory if left out */
@@ -71,7 +73,10 @@ export async function bundle(
   const output = resolve(options.output ?? `${manifest.name}.tar`);
   const lock = await takeLock("output", output);
   try {
-    return await build(manifest, output, options, reporter);
+    const earlier = await beginTry(output, options, reporter);
+    return await build(manifest, output, earlier, options, reporter).catch(async (error) => {
+      throw await afterFailure(output, error);
+    });
   } finally {
     await lock.release();
   }
@@ -81,13 +86,11 @@ export async function bundle(
 async function build(
   manifest: Manifest,
   output: string,
+  { created: began, journal: earlier }: EarlierTry,
   options: BundleOptions,
   reporter: Reporter,
 ): Promise<BundleResult> {
   const { locking = "none", parallel = defaultParallel, allowIncomplete = false } = options;
-  const earlier = await earlierTry(output, options, reporter);
-  // A build that goes on is the same build: it has the time of its first try.
-  const began = createdTime(earlier && new Date(earlier.created));
   const reusable = await openReusable(options.reuse);
   const kept = await openKeptBlobs(output, earlier);
   const isHere = async (digest: Digest) => (await kept.read(digest)) ?? (await reusedBlob(reusable, digest));

@@ -2,15 +2,12 @@
  * The last part of a build: the archive is written. What an earlier try, or an earlier bundle, has already
  * is taken from there; the sources fill the other slots side by side; the archive gets its name.
  */
-import { basename } from "node:path";
 import { type ArchiveParts, fits, planArchive } from "../archive/archive-plan.ts";
 import type { Journal } from "../archive/journal.ts";
 import type { Slot } from "../archive/layout.ts";
 import { openSource } from "../archive/open-source.ts";
-import { checkOutput, inBytes, partialOf } from "../archive/output.ts";
-import { partName } from "../archive/parts.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
-import { discardAll, findAside, findEarlier, salvage, setAside } from "../archive/salvage.ts";
+import { findAside, salvage, setAside } from "../archive/salvage.ts";
 import { ArchiveWriter } from "../archive/writer.ts";
 import { namingParts } from "../archive/wrong-parts.ts";
 import { DrydockError } from "../errors.ts";
@@ -26,28 +23,8 @@ export interface SealOptions {
 }
 
 /**
- * What an earlier try of the same output left, or undefined. @param options.restart throws it away
- * @throws DrydockError "usage" if the output exists or cannot be one; then nothing is thrown away.
- */
-export async function earlierTry(
-  output: string,
-  { force, split, restart }: SealOptions & { restart: boolean },
-  reporter: Reporter,
-): Promise<Journal | undefined> {
-  const earlier = await findEarlier(output);
-  await checkOutput(output, force, split);
-  if (!restart && earlier) {
-    const there = [...earlier.entries.values()].reduce((sum, { have }) => sum + have, 0);
-    reporter.note(`going on with the try of ${earlier.created}: ${inBytes(there)} are there`);
-  }
-  if (!restart) return earlier;
-  await discardAll(output);
-  return undefined;
-}
-
-/**
- * @param earlier what earlierTry gave
- * @param reusable earlier bundles, to take blobs from
+ * @param from.earlier what an earlier try of the same output left
+ * @param from.reusable earlier bundles, to take blobs from
  * @throws DrydockError whatever a source ends with; what was fetched is kept for the next try.
  */
 export async function seal(
@@ -96,7 +73,7 @@ export async function seal(
       await writer.finish();
     } catch (error) {
       await writer.close();
-      throw withKept(error, output, split);
+      throw error;
     }
   });
   return { digest: plan.digest, size: plan.size };
@@ -106,15 +83,6 @@ export async function seal(
 function shortName(where: string, digest: Digest): string {
   const name = where.replace(/^docker\.io\//, "").replace(/@sha256:[0-9a-f]{64}$/, "");
   return `${name} ${shortDigest(digest)}`;
-}
-
-/** The error, and how to go on. */
-function withKept(error: unknown, output: string, split: number | undefined): unknown {
-  if (!(error instanceof DrydockError)) return error;
-  const first = partialOf(split === undefined ? output : partName(output, 1));
-  const kept = `What was fetched is kept in ${JSON.stringify(basename(first))}; the same command goes on with it, with --restart it begins anew.`;
-  const hint = error.hint === undefined ? kept : `${error.hint}\n${kept}`;
-  return new DrydockError(error.kind, error.message, { hint, cause: error });
 }
 
 /** Opens the bundles that --reuse names. @throws DrydockError as openBundle */

@@ -10,7 +10,7 @@ import { loadConfiguration, type Program } from "./configuration.ts";
 import { describeFailure, failureJson, failureText } from "./failure.ts";
 import { DrydockHelp } from "./help.ts";
 import { hasColor } from "./terminal.ts";
-import { closeReporters } from "./terminal-reporter.ts";
+import { closeReporters, sayInterrupted } from "./terminal-reporter.ts";
 
 /** @param argv what follows the program's name. @returns the exit code */
 export async function main(argv: readonly string[], program: Program): Promise<number> {
@@ -97,7 +97,13 @@ function interruptions(program: Program, argv: readonly string[]): { promise: Pr
   const { promise, reject } = Promise.withResolvers<never>();
   // Until the race has begun to listen.
   promise.catch(() => {});
-  const onSignal = () => reject(new DrydockError("interrupted", keptText(program, argv)));
+  const usual = keptText(program, argv);
+  let signals = 0;
+  const onSignal = async () => {
+    // Who interrupts again does not want to wait for an answer, of a disk that hangs say.
+    const text = ++signals > 1 ? usual : ((await sayInterrupted()) ?? usual);
+    reject(new DrydockError("interrupted", text));
+  };
   const handlers = {
     SIGINT: onSignal,
     SIGTERM: onSignal,

@@ -24,6 +24,14 @@ export function closeReporters(): void {
   for (const reporter of open) reporter.close();
 }
 
+/** What library code has said last of an interruption. */
+let interruptedText: (() => Promise<string>) | undefined;
+
+/** What is to be said when the user interrupts; undefined if nothing in particular. */
+export async function sayInterrupted(): Promise<string | undefined> {
+  return await interruptedText?.().catch(() => undefined);
+}
+
 interface Options {
   env?: NodeJS.ProcessEnv;
   /** milliseconds */
@@ -55,6 +63,9 @@ export function terminalReporter(screen: Screen, options: Options = {}): LiveRep
     },
     note: (text) => output.line(printable(text, true)),
     warn: (text) => output.line(`${paint("yellow", "Warning:")} ${printable(text, true)}`),
+    whenInterrupted(text) {
+      interruptedText = text;
+    },
     close() {
       open.delete(reporter);
       output.close();

@@ -108,8 +108,7 @@ export default class Bundle extends DrydockCommand {
     "<%= config.bin %> bundle site.yaml --mirror docker.io=mirror.lan:5000 --plain-http mirror.lan:5000",
   ];
   static override exitCodes = ["input", "integrity", "preflight", "upstream", "certificate", "host"] as const;
-  static override whenInterrupted =
-    "What was fetched is kept; run the same command to continue, with --restart to begin anew.";
+  static override whenInterrupted = "Nothing was changed.";
 
   async run(): Promise<DryRun | (Omit<BundleResult, "index"> & { bundle: BundleResult["index"] })> {
     const { args, flags } = await this.parse(Bundle);

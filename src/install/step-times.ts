@@ -21,6 +21,7 @@ export function timedReporter(reporter: Reporter): TimedReporter {
     step: (title) => timedStep(reporter.step(title), (seconds) => times.push({ step: title, seconds })),
     note: (text) => reporter.note(text),
     warn: (text) => reporter.warn(text),
+    whenInterrupted: (text) => reporter.whenInterrupted(text),
   };
 }
 

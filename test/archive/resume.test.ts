@@ -7,12 +7,19 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fits, planArchive } from "../../src/archive/archive-plan.ts";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
-import { journalOf, readJournal } from "../../src/archive/journal.ts";
+import { journalOf, noteBeginning, readJournal } from "../../src/archive/journal.ts";
 import { openSource } from "../../src/archive/open-source.ts";
 import { partialOf } from "../../src/archive/output.ts";
 import { parsePartList } from "../../src/archive/parts.ts";
 import { openBundle } from "../../src/archive/reader.ts";
-import { findAside, findEarlier, salvage, setAside } from "../../src/archive/salvage.ts";
+import {
+  findAside,
+  findEarlier,
+  forgetIfEmpty,
+  keptBytes,
+  salvage,
+  setAside,
+} from "../../src/archive/salvage.ts";
 import { verify } from "../../src/archive/verify.ts";
 import { ArchiveWriter } from "../../src/archive/writer.ts";
 import { wrongParts } from "../../src/archive/wrong-parts.ts";
@@ -295,6 +302,26 @@ test("a kill between the two renames that set a try aside costs nothing", async 
   for (const bytes of [manifest, small, large]) assert.equal(second.writer.wants(digestOf(bytes)), false);
   await second.writer.finish();
   await verifyAll(path);
+});
+
+test("a kill before the plan, or after a try was set aside, leaves the time of the first try", async () => {
+  const path = join(folder, "time.tar");
+  await noteBeginning(journalOf(path), "2001-02-03T04:05:06Z");
+  assert.deepEqual(await findEarlier(path), { created: "2001-02-03T04:05:06Z" });
+  assert.equal(await keptBytes(path), undefined);
+  await forgetIfEmpty(path);
+  assert.equal(await findEarlier(path), undefined);
+
+  const first = await begin(path);
+  await first.writer.write(digestOf(small), once(small), "upstream");
+  await first.writer.close();
+  const journal = await readJournal(journalOf(path));
+  assert.ok(journal);
+  await setAside(path, journal);
+  assert.deepEqual(await findEarlier(path), { created: journal.created });
+  assert.deepEqual(await keptBytes(path), { bytes: small.length, file: partialOf(path) });
+  await forgetIfEmpty(path);
+  assert.ok(await findEarlier(path));
 });
 
 test("what was set aside gives its space back as it is moved", async () => {

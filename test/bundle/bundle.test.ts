@@ -161,6 +161,9 @@ test("an output that exists fails before anything is asked for; --force replaces
   await (await openBundle(await openFile(path), digest)).close();
 });
 
+/** It says when the first try began. */
+const journal = "out.tar.partial.journal";
+
 /** Where the seed is kept until the bundle is finished. */
 const savedSeed = () => `out.tar.seed-${digestOf(seed).slice(7, 23)}.partial`;
 
@@ -185,7 +188,7 @@ test("a plan that fails keeps a downloaded seed; --restart, or the finished bund
   ]);
   await writeFile(join(home, "broken.tar"), "no tar at all");
   await assert.rejects(build(home), { kind: "input", message: /broken\.tar/ });
-  assert.deepEqual((await readdir(home)).sort(), ["broken.tar", "m.yaml", savedSeed()]);
+  assert.deepEqual((await readdir(home)).sort(), ["broken.tar", "m.yaml", journal, savedSeed()]);
   await assert.rejects(build(home, { restart: true }), { kind: "input", message: /broken\.tar/ });
   await writeFile(join(home, "out.tar.seed-0123456789abcdef.partial"), "of an earlier manifest");
   await writeFile(
@@ -234,5 +237,5 @@ test("two sources that set one tag differently are refused before the archive is
     `seeds: [{url: "${seedUrl}", sha256: ${digestOf(seed).slice(7)}}]`,
   ]);
   await assert.rejects(build(home), { kind: "input", message: /"team\/seeded:1"/ });
-  assert.deepEqual((await readdir(home)).sort(), ["m.yaml", savedSeed()]);
+  assert.deepEqual((await readdir(home)).sort(), ["m.yaml", journal, savedSeed()]);
 });

@@ -262,6 +262,7 @@ describe("a seed from a URL", () => {
       },
       note: (text) => said.push(text),
       warn: (text) => said.push(text),
+      whenInterrupted() {},
     };
     await plan({ url: `${base}/x?token=secret` }, { reporter });
     assert.deepEqual([total, advanced], [bytes.length, bytes.length]);

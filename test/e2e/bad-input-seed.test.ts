@@ -82,10 +82,19 @@ describe("a seed", () => {
       const cut = await desk.bundle(manifestFile(desk.manifest, at("cut.tar.gz")));
       assertRefused(cut, {
         exit: 7,
-        says: [`http://${server.host}/cut.tar.gz"`, "broke off", "Run it again"],
+        says: [
+          `http://${server.host}/cut.tar.gz"`,
+          "broke off",
+          "Run it again",
+          'bytes are kept in "site.tar.seed-0123456789abcdef.partial"; the same command',
+        ],
       });
       assert.deepEqual(another.left, ["manifest.yaml"]);
-      assert.deepEqual(cut.left, ["manifest.yaml", "site.tar.seed-0123456789abcdef.partial"]);
+      assert.deepEqual(cut.left, [
+        "manifest.yaml",
+        "site.tar.partial.journal",
+        "site.tar.seed-0123456789abcdef.partial",
+      ]);
       for (const { stderr } of [another, cut]) assert.doesNotMatch(stderr, /secret/);
     } finally {
       await server.stop();

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
-import { type JournalEntry, journalOf, readJournal } from "../../src/archive/journal.ts";
+import { type JournalEntry, journalOf, readBeginning, readJournal } from "../../src/archive/journal.ts";
 import {
   type FaultyProxy,
   type LineFault,
@@ -267,6 +267,27 @@ describe("a bad line", { concurrency: 2 }, () => {
     assert.notEqual(said, new Date().toISOString().slice(0, 19).concat("Z"));
   });
 
+  it("killed before anything was written, the next one still has the time of the first try", async () => {
+    const line = await startLine();
+    const output = join(folder, "early.tar");
+    line.plan = () => ({ kind: "delay", milliseconds: 60_000 });
+    const first = begin(line, "few", output, [], {});
+    const begun = `${output}.partial.journal`;
+    while ((await readBeginning(begun)) === undefined) await sleep(20);
+    first.child.kill("SIGKILL");
+    await first.ended;
+    assert.deepEqual(await namesLike("early.tar"), ["early.tar.partial.journal"]);
+    const created = await readBeginning(begun);
+    await sleep(1100);
+    line.plan = undefined;
+    const second = await build(line, "few", output, [], {});
+    succeeded(second);
+    assert.match(second.stderr, /going on with the try of .*: nothing of it is there yet/);
+    const { stdout } = await drydock(["inspect", output, "--json"]);
+    assert.equal(/"created": ?"([^"]+)"/.exec(stdout)?.[1], created);
+    assert.deepEqual(await namesLike("early.tar"), ["early.tar"]);
+  });
+
   it("a manifest that has changed: what still fits is kept", async () => {
     await manifest("changed", [...fewNames.slice(1), "team/added:1"]);
     const fresh = join(folder, "fresh.tar");
@@ -314,7 +335,9 @@ describe("a bad line", { concurrency: 2 }, () => {
     running.child.kill("SIGINT");
     const { code, stderr } = await running.ended;
     assert.equal(code, 130, stderr);
-    assert.match(stderr, /^Interrupted: What was fetched is kept; run the same command to continue/m);
+    const kept =
+      /^Interrupted: [\d,]+ bytes are kept in "interrupted\.tar\.partial"; run the same command to\s+continue/m;
+    assert.match(stderr, kept);
     assert.deepEqual(await namesLike("interrupted.tar"), [
       "interrupted.tar.partial",
       "interrupted.tar.partial.journal",
@@ -322,6 +345,17 @@ describe("a bad line", { concurrency: 2 }, () => {
     line.bytesPerSecond = undefined;
     succeeded(await build(line, "few", output, ["--locked"]));
     assert.equal(await hashOf(output), fewHash);
+  });
+
+  it("Ctrl-C before anything was fetched says so", async () => {
+    const line = await startLine();
+    line.plan = () => ({ kind: "delay", milliseconds: 60_000 });
+    const running = begin(line, "few", join(folder, "nothing.tar"));
+    while (line.asked.length === 0) await sleep(20);
+    running.child.kill("SIGINT");
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 130, stderr);
+    assert.match(stderr, /^Interrupted: Nothing was fetched yet; the same command begins again\.$/m);
   });
 
   it("a second build of the same output is refused while the first one runs", async () => {
