@@ -2,6 +2,7 @@
  * The bundle index, `bundle.json`: everything that is inside a bundle. FORMAT.md describes it.
  */
 import type { Digest } from "../oci/digest.ts";
+import type { BundlePackages } from "./packages.ts";
 
 /**
  * What a blob is for:
@@ -11,8 +12,9 @@ import type { Digest } from "../oci/digest.ts";
  * certificate  a PEM certificate
  * key          the server's private key
  * file         one of `files`
+ * package      a file of one of `packages`
  */
-export type BlobRole = "image" | "registry" | "seed" | "certificate" | "key" | "file";
+export type BlobRole = "image" | "registry" | "seed" | "certificate" | "key" | "file" | "package";
 
 export interface BundleBlob {
   digest: Digest;
@@ -92,6 +94,8 @@ export interface BundleIndex {
   seeds: BundleSeed[];
   /** name: a relative path of safe characters, below the site's files/ */
   files: { name: string; digest: Digest }[];
+  /** what installs Docker on a client that lacks it */
+  packages: BundlePackages[];
   /** in archive order */
   blobs: BundleBlob[];
   /** repository name at the site → what it holds */

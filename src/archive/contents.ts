@@ -1,6 +1,6 @@
 /**
- * What a bundle puts into a site's storage, as the bundle index says it: the blobs, wherever they are
- * carried, and how many files and folders they and their links make.
+ * What a bundle puts into a site, as the bundle index says it: the storage's blobs, wherever they are
+ * carried, how many files and folders they and their links make; the packages.
  */
 import { dirname } from "node:path/posix";
 import type { Digest } from "../oci/digest.ts";
@@ -25,6 +25,15 @@ export function storedBlobs(index: Stored): Map<Digest, number> {
   for (const { packed } of index.seeds)
     for (const { digest, size } of packed?.blobs ?? []) stored.set(digest, size);
   return stored;
+}
+
+/** digest → size in bytes of each file of the bundle's `packages` */
+export function packageBlobs({
+  blobs,
+  packages,
+}: Pick<BundleIndex, "blobs" | "packages">): Map<Digest, number> {
+  const used = new Set(packages.flatMap(({ files }) => files.map(({ digest }) => digest)));
+  return new Map(blobs.flatMap(({ digest, size }) => (used.has(digest) ? [[digest, size]] : [])));
 }
 
 /** A link file of the storage: its path and the digest it holds. */

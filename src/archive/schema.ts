@@ -8,6 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { isRepositoryName, isTag } from "../oci/reference.ts";
 import type { BundleIndex } from "./bundle-index.ts";
 import { storedBlobs } from "./contents.ts";
+import { architectures, describeMatch, packageKind, packageName, releaseWord } from "./packages.ts";
 
 const digest = { type: "string", pattern: "^sha256:[0-9a-f]{64}$" };
 const size = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
@@ -75,8 +76,25 @@ export const bundleIndexSchema = object({
     ),
   ),
   files: list(object({ name: { type: "string", minLength: 1, maxLength: 1024 }, digest })),
+  packages: list(
+    object({
+      match: object(
+        {
+          id: { type: "string", pattern: releaseWord },
+          version: { type: "string", pattern: releaseWord },
+          architecture: { enum: architectures },
+        },
+        ["id", "version"],
+      ),
+      files: list(object({ name: { type: "string", pattern: packageName }, digest })),
+    }),
+  ),
   blobs: list(
-    object({ digest, size, role: { enum: ["image", "registry", "seed", "certificate", "key", "file"] } }),
+    object({
+      digest,
+      size,
+      role: { enum: ["image", "registry", "seed", "certificate", "key", "file", "package"] },
+    }),
   ),
   repositories,
   images: list(object({ source: text, repository: text, tag: text, digest, platforms: list(text) }, ["tag"])),
@@ -148,6 +166,12 @@ function checkReferences(index: BundleIndex): void {
   for (const { name, digest } of index.files) {
     if (!isFileName(name)) fail(`${JSON.stringify(name)} is no file's name`);
     has(digest, carried, `file ${JSON.stringify(name)}`);
+  }
+  for (const { match, files } of index.packages) {
+    const what = `packages for ${describeMatch(match)}`;
+    if (packageKind(files.map(({ name }) => name)) === undefined) fail(`${what}: they are no set`);
+    if (new Set(files.map(({ name }) => name)).size !== files.length) fail(`${what}: one is listed twice`);
+    for (const { name, digest } of files) has(digest, carried, `${what}: ${name}`);
   }
   for (const seed of index.seeds)
     if (seed.packed) has(`sha256:${seed.sha256}`, carried, `seed ${seed.source}`);

@@ -32,7 +32,7 @@ export async function usersOfEach(
 }
 
 /** What needs it that is no image of the storage. */
-function otherUsers({ blobs, certificates, files, seeds }: BundleIndex, digest: Digest): string[] {
+function otherUsers({ blobs, certificates, files, packages, seeds }: BundleIndex, digest: Digest): string[] {
   const users: string[] = [];
   const role = blobs.find((blob) => blob.digest === digest)?.role;
   if (role === "registry") users.push("the registry's own image");
@@ -40,6 +40,8 @@ function otherUsers({ blobs, certificates, files, seeds }: BundleIndex, digest: 
   if (certificates.server === digest) users.push("the server's certificate");
   if (certificates.key === digest) users.push("the server's key");
   for (const file of files) if (file.digest === digest) users.push(`file ${file.name}`);
+  for (const set of packages)
+    for (const { name, digest: of } of set.files) if (of === digest) users.push(`package ${name}`);
   for (const { sha256, source, packed, repositories } of seeds) {
     if (!packed || `sha256:${sha256}` !== digest) continue;
     users.push(`seed ${source}`);

@@ -1,5 +1,5 @@
 /**
- * What every source of content (registry images, images of the local engine, seeds, files) gives to a
+ * What every source of content (registry images, images of the local engine, seeds, files, packages) gives to a
  * bundle. A source is planned completely before the first byte of the bundle is written; then it fills
  * the slots that the plan gave to its blobs.
  */
@@ -29,7 +29,7 @@ export interface BlobSink {
 export interface Content {
   /** Where it comes from, as the user wrote it: for errors ("alpine:3.20", "seed.tar.gz"). */
   name: string;
-  /** every blob, in the order in which they should stand in the archive; roles image, seed or file */
+  /** every blob, in the order in which they should stand in the archive; roles image, seed, file or package */
   blobs: BundleBlob[];
   /** repository name at the site → what it adds there */
   repositories: Record<string, BundleRepository>;
@@ -38,6 +38,7 @@ export interface Content {
   names?: ImageName[];
   seed?: BundleSeed;
   files?: BundleIndex["files"];
+  packages?: BundleIndex["packages"];
   leftOut?: BundleIndex["leftOut"];
   /** Writes those of its blobs that the sink wants. Called at most once. */
   fill(sink: BlobSink): Promise<void>;

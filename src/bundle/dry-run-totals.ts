@@ -3,8 +3,9 @@ import { statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { planArchive } from "../archive/archive-plan.ts";
 import type { BundleCertificates } from "../archive/bundle-index.ts";
-import { countInodes } from "../archive/contents.ts";
+import { countInodes, packageBlobs } from "../archive/contents.ts";
 import { blobName } from "../archive/layout.ts";
+import { describeMatch } from "../archive/packages.ts";
 import { defaultAuthorityRequest, defaultServerRequest } from "../certificates/request.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { Content } from "./content.ts";
@@ -16,7 +17,10 @@ import { mergeContents } from "./merge.ts";
 import { readmeOf } from "./readme.ts";
 import type { PlannedRegistry } from "./registry-image.ts";
 
-type Totals = Pick<DryRun, "name" | "release" | "files" | "shared" | "archive" | "site" | "leftOut">;
+type Totals = Pick<
+  DryRun,
+  "name" | "release" | "files" | "packages" | "shared" | "archive" | "site" | "leftOut"
+>;
 
 /** Of all that a source carries. */
 export function sizeOf({ blobs }: Pick<Content, "blobs">): number {
@@ -37,13 +41,20 @@ export async function totalsOf(
   const { size } = planArchive({ index, readme: readmeOf(index), images: names });
   const free = await freeIn(dirname(output));
   const carried = new Map(merged.blobs.map((blob) => [blob.digest, blob.size]));
-  const files = merged.files.map(({ digest }) => carried.get(digest) ?? 0);
-  const filesSize = files.reduce((sum, each) => sum + each, 0);
+  const sizeOfAll = (files: { digest: Digest }[]) =>
+    files.reduce((sum, { digest }) => sum + (carried.get(digest) ?? 0), 0);
+  const filesSize = sizeOfAll(merged.files);
+  const packages = packageBlobs(merged);
   const { totals } = index;
   return {
     name: manifest.name,
     release: manifest.release,
-    files: { count: files.length, size: filesSize },
+    files: { count: merged.files.length, size: filesSize },
+    packages: merged.packages.map(({ match, files }) => ({
+      hosts: describeMatch(match),
+      count: files.length,
+      size: sizeOfAll(files),
+    })),
     shared: sharedOf(contents, merged.blobs),
     archive: {
       path: output,
@@ -53,10 +64,15 @@ export async function totalsOf(
     },
     site: {
       blobs: totals.blobs,
-      bytes: totals.bytes + filesSize + sizeOf(registry.content),
+      bytes:
+        totals.bytes +
+        filesSize +
+        packages.values().reduce((sum, size) => sum + size, 0) +
+        sizeOf(registry.content),
       inodes:
         totals.inodes +
         countInodes(merged.files.map(({ name }) => name)) +
+        countInodes(packages.keys().map((digest) => `packages/${digest}`)) +
         countInodes(registry.content.blobs.map(({ digest }) => blobName(digest))),
     },
     leftOut: merged.leftOut,

@@ -41,11 +41,13 @@ export interface DryRun {
   images: PlannedImage[];
   seeds: PlannedSeed[];
   files: { count: number; size: number };
+  /** what installs Docker on hosts that lack it, for "debian 12 amd64" say */
+  packages: { hosts: string; count: number; size: number }[];
   /** what stands in the bundle once though more than one image or seed has it */
   shared: { blobs: number; bytes: number };
   /** size: of the archive, up to some KiB for the certificates; free: where it would be written */
   archive: { path: string; blobs: number; size: number; free?: number };
-  /** what an empty site needs, with its files and the registry's image; inodes: files and folders */
+  /** what an empty site needs, with files, packages and the registry's image; inodes: files and folders */
   site: { blobs: number; bytes: number; inodes: number };
   leftOut: BundleIndex["leftOut"];
   /** what is known only when it is built */

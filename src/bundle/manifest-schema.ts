@@ -75,6 +75,12 @@ export const manifestSchema = {
       type: "array",
       items: { type: "string", minLength: 1 },
     },
+    packages: {
+      description:
+        "What installs Docker on a client that lacks it, without a network: a set of packages for each kind of host.",
+      type: "array",
+      items: { $ref: "#/definitions/packages" },
+    },
   },
   definitions: {
     platform: {
@@ -82,6 +88,45 @@ export const manifestSchema = {
         "An operating system and an architecture, with a variant where there is one: linux/amd64, linux/arm/v7.",
       type: "string",
       pattern: "^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9_.]+)?$",
+    },
+    packages: {
+      description: "One set of packages, and the hosts it is for.",
+      type: "object",
+      additionalProperties: false,
+      properties: {
+        match: {
+          description: "The hosts, as their /etc/os-release says it.",
+          type: "object",
+          additionalProperties: false,
+          properties: {
+            id: {
+              description:
+                "The distribution, ID in /etc/os-release: debian, ubuntu, rhel. Only Docker's own tarball can do without.",
+              type: "string",
+              pattern: "^[a-z0-9][a-z0-9._-]{0,63}$",
+            },
+            version: {
+              description:
+                'Its version, VERSION_ID in /etc/os-release, or the beginning of it up to a dot: "9" is 9.4, too.',
+              type: "string",
+              pattern: "^[a-z0-9][a-z0-9._-]{0,63}$",
+            },
+            architecture: {
+              description: "The processor, in Docker's words.",
+              enum: ["amd64", "arm64", "arm", "ppc64le", "riscv64", "s390x"],
+            },
+          },
+          required: ["architecture"],
+        },
+        files: {
+          description:
+            "Glob patterns below the manifest's folder: .deb or .rpm packages, Docker's and all that they need, or Docker's tarball of executables, docker-VERSION.tgz.",
+          type: "array",
+          minItems: 1,
+          items: { type: "string", minLength: 1 },
+        },
+      },
+      required: ["match", "files"],
     },
     registry: {
       description: "The registry that serves the content at the site.",

@@ -159,6 +159,10 @@ export interface ManifestFile {
    * Anything else to carry, as glob patterns below the manifest's folder. They arrive in the site's files/.
    */
   files?: string[];
+  /**
+   * What installs Docker on a client that lacks it, without a network: a set of packages for each kind of host.
+   */
+  packages?: Packages[];
 }
 /**
  * The registry that serves the content at the site.
@@ -205,4 +209,32 @@ export interface Seed {
    * How the seed is carried: packed as it is, or unpacked. Without it, whichever is better.
    */
   keep?: "packed" | "unpacked";
+}
+/**
+ * One set of packages, and the hosts it is for.
+ */
+export interface Packages {
+  /**
+   * The hosts, as their /etc/os-release says it.
+   */
+  match: {
+    /**
+     * The distribution, ID in /etc/os-release: debian, ubuntu, rhel. Only Docker's own tarball can do without.
+     */
+    id?: string;
+    /**
+     * Its version, VERSION_ID in /etc/os-release, or the beginning of it up to a dot: "9" is 9.4, too.
+     */
+    version?: string;
+    /**
+     * The processor, in Docker's words.
+     */
+    architecture: "amd64" | "arm64" | "arm" | "ppc64le" | "riscv64" | "s390x";
+  };
+  /**
+   * Glob patterns below the manifest's folder: .deb or .rpm packages, Docker's and all that they need, or Docker's tarball of executables, docker-VERSION.tgz.
+   *
+   * @minItems 1
+   */
+  files: string[];
 }

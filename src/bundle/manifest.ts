@@ -4,6 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { describeMatch } from "../archive/packages.ts";
 import { checkAddress } from "../certificates/addresses.ts";
 import { type CertificateRequest, parseCertificateRequest } from "../certificates/request.ts";
 import { DrydockError, fileErrorText } from "../errors.ts";
@@ -11,6 +12,7 @@ import { isRegistryHost, parseReference, type Reference } from "../oci/reference
 import { type Reporter, silentReporter } from "../reporter.ts";
 import { type ImageList, ImageLists } from "./find-images/image-lists.ts";
 import { carriedFiles, isFile, type ManifestCarriedFile } from "./manifest-files.ts";
+import { checkMatch, type ManifestPackages, packageFiles } from "./manifest-packages.ts";
 import { manifestSchema } from "./manifest-schema.ts";
 import { checkShape, type ShapeCheck } from "./manifest-shape.ts";
 import { type KeyPath, ManifestText } from "./manifest-text.ts";
@@ -33,6 +35,7 @@ export interface Manifest {
   seeds: ManifestSeed[];
   images: ManifestImage[];
   files: ManifestCarriedFile[];
+  packages: ManifestPackages[];
 }
 
 /** `url` comes with `sha256`; `file` is absolute and exists. */
@@ -86,6 +89,7 @@ export async function readManifest(file: string, options: ManifestOptions = {}):
   const certificates = await reader.certificates();
   const seeds = await reader.seeds();
   const files = await reader.files();
+  const packages = await reader.packages();
   text.throwIfWrong();
   await addListed(images, lists, options.reporter ?? silentReporter);
   // Only now it is certain that it is a whole one.
@@ -106,6 +110,7 @@ export async function readManifest(file: string, options: ManifestOptions = {}):
     seeds,
     images: images.images,
     files,
+    packages,
   };
 }
 
@@ -289,6 +294,25 @@ class Reader {
       });
     }
     return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async packages(): Promise<ManifestPackages[]> {
+    const sets: ManifestPackages[] = [];
+    const seen = new Map<string, KeyPath>();
+    for (const { path, entry } of this.#entries("packages", this.#shape.manifest.packages)) {
+      const { match, files: patterns } = entry;
+      const hosts = describeMatch(match);
+      const first = seen.get(hosts);
+      if (first !== undefined)
+        this.#text.problem(path, `line ${this.#text.lineOf(first)} has packages for ${hosts} too`);
+      seen.set(hosts, path);
+      await this.#tryLater([...path, "files"], async () => {
+        const { kind, files } = await packageFiles(this.#folder, patterns);
+        this.#try([...path, "match"], () => checkMatch(match, kind));
+        sets.push({ match, files });
+      });
+    }
+    return sets;
   }
 }
 

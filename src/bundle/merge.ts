@@ -10,7 +10,7 @@ import type { Content } from "./content.ts";
 
 export type Merged = Pick<
   BundleIndex,
-  "blobs" | "repositories" | "images" | "seeds" | "files" | "leftOut"
+  "blobs" | "repositories" | "images" | "seeds" | "files" | "packages" | "leftOut"
 > & {
   names: ImageName[];
 };
@@ -23,6 +23,7 @@ export function mergeContents(contents: Content[]): Merged {
     images: contents.flatMap(({ images = [] }) => images),
     seeds: contents.flatMap(({ seed }) => (seed ? [seed] : [])),
     files: contents.flatMap(({ files = [] }) => files),
+    packages: contents.flatMap(({ packages = [] }) => packages),
     leftOut: contents.flatMap(({ leftOut = [] }) => leftOut),
     names: uniqueNames(contents.flatMap(({ names = [] }) => names)),
   };

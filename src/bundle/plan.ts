@@ -16,7 +16,7 @@ import { type KeyProtection, type PlannedCertificates, planCertificates } from "
 import type { Content } from "./content.ts";
 import { DownloadLimits } from "./download-limits.ts";
 import { engineImageId, planEngineImage } from "./engine-source.ts";
-import { planFiles } from "./file-source.ts";
+import { planFiles, planPackages } from "./file-source.ts";
 import { planImage } from "./image-source.ts";
 import { type Lock, lockFileOf, writeLock } from "./lock-file.ts";
 import type { Manifest, ManifestImage } from "./manifest.ts";
@@ -211,6 +211,8 @@ export async function planCarriedFiles(
   { manifest, contents }: Pick<Sources, "manifest" | "contents">,
   reporter: Reporter,
 ): Promise<void> {
-  if (manifest.files.length === 0) return;
-  contents.push(await runStep(reporter, "read files", () => planFiles(manifest.files)));
+  const { files, packages } = manifest;
+  if (files.length > 0) contents.push(await runStep(reporter, "read files", () => planFiles(files)));
+  if (packages.length > 0)
+    contents.push(await runStep(reporter, "read packages", () => planPackages(packages)));
 }

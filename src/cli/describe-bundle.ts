@@ -1,5 +1,6 @@
 /** What is inside a bundle, as text for people: shared by `bundle` and `inspect`. */
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { describeMatch } from "../archive/packages.ts";
 import { columns, count, formatBytes, printable } from "./format.ts";
 
 /** Longer lists are cut, and what is left out is counted; `inspect --json` has all. */
@@ -30,6 +31,7 @@ export function describeContents(index: BundleIndex, size: number): string {
       "files",
       index.files.map(({ name }) => [name]),
     ),
+    list(packagesTitle, packageRows(index)),
     list(
       "left out",
       [...index.leftOut, ...index.seeds.flatMap((seed) => seed.leftOut)].map(({ what, why }) => [what, why]),
@@ -71,6 +73,16 @@ function imageRows({ repositories, images }: BundleIndex): string[][] {
       return [name, digest.slice("sha256:".length, "sha256:".length + 12), platforms.get(name) ?? ""];
     }),
   );
+}
+
+export const packagesTitle = "packages, to install Docker on";
+
+function packageRows({ packages, blobs }: BundleIndex): string[][] {
+  const sizes = new Map(blobs.map(({ digest, size }) => [digest, size]));
+  return packages.map(({ match, files }) => {
+    const size = files.reduce((sum, { digest }) => sum + (sizes.get(digest) ?? 0), 0);
+    return [describeMatch(match), count(files.length, "file"), formatBytes(size)];
+  });
 }
 
 /** A table under its title, cut if it is long; "" if it is empty. */

@@ -1,17 +1,22 @@
 /** What `bundle --dry-run` found, as text for people. */
 import type { DryRun, PlannedImage, PlannedSeed } from "../bundle/dry-run.ts";
 import { shortDigest } from "../oci/digest.ts";
+import { packagesTitle } from "./describe-bundle.ts";
 import { columns, count, formatBytes, printable } from "./format.ts";
 
 const later = "known when built";
 
 export function describePlan(plan: DryRun): string {
-  const { name, release, registry, images, seeds, unknown, leftOut, lock } = plan;
+  const { name, release, registry, images, seeds, packages, unknown, leftOut, lock } = plan;
   const sections = [
     columns([["name", `${name}, release ${release}`]]),
     table("the registry's own image", [imageRow(registry)]),
     table("images", images.map(imageRow)),
     table("seeds", seeds.map(seedRow)),
+    table(
+      packagesTitle,
+      packages.map(({ hosts, count: files, size }) => [hosts, count(files, "file"), formatBytes(size)]),
+    ),
     table(
       "left out",
       leftOut.map(({ what, why }) => [what, why]),

@@ -17,6 +17,7 @@ export function blobNames(index: BundleIndex): (digest: Digest) => string {
     own(image, [...revisions, ...layers]);
   }
   for (const { name, digest } of index.files) own(name, [digest]);
+  for (const { name, digest } of index.packages.flatMap(({ files }) => files)) own(name, [digest]);
   for (const { source, sha256 } of index.seeds) own(source, [`sha256:${sha256}`]);
   const registry = index.blobs.filter(({ role }) => role === "registry");
   own(

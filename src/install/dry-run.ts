@@ -88,7 +88,7 @@ async function planOf(bundle: Bundle, layout: SiteLayout, prepared: Prepared): P
 function amounts(index: BundleIndex, { missing }: Placement): InstallPlan["blobs"] {
   const sizes = storedBlobs(index);
   for (const { digest, size, role } of index.blobs)
-    if (role === "registry" || role === "file") sizes.set(digest, size);
+    if (role === "registry" || role === "file" || role === "package") sizes.set(digest, size);
   const sum = (list: Iterable<number>) => [...list].reduce((all, size) => all + size, 0);
   const total = { blobs: sizes.size, bytes: sum(sizes.values()) };
   const place = { blobs: missing.size, bytes: sum(missing.values().map(({ size }) => size)) };

@@ -7,7 +7,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { BundleBlob, BundleIndex, BundleSeed } from "../archive/bundle-index.ts";
-import { storedBlobs } from "../archive/contents.ts";
+import { packageBlobs, storedBlobs } from "../archive/contents.ts";
 import { damageError } from "../archive/damage.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
@@ -50,6 +50,7 @@ export async function planPlacement(
   for (const { digest, size, role } of index.blobs) {
     if (role === "registry") await look(digest, size, release.registryBlob(digest));
   }
+  for (const [digest, size] of packageBlobs(index)) await look(digest, size, release.packageFile(digest));
   const sizes = new Map(index.blobs.map(({ digest, size }) => [digest, size]));
   const files = await planFiles(index.files, layout, release);
   for (const { digest, staged } of files) await look(digest, sizes.get(digest) ?? 0, staged);

@@ -1,7 +1,7 @@
 /** What should be in a site's storage, as the records of its releases say it. */
 import { join } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { contentLinks, storedBlobs } from "../archive/contents.ts";
+import { contentLinks, packageBlobs, storedBlobs } from "../archive/contents.ts";
 import { parseBundleIndex } from "../archive/schema.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -28,7 +28,7 @@ export interface RecordedBlob {
 }
 
 export interface Recorded {
-  /** each path once; the registry's own images of the releases included */
+  /** each path once; the registry's own images and the packages of the releases included */
   blobs: RecordedBlob[];
   /** path below the storage, and what the file holds */
   links: Map<string, Digest>;
@@ -75,4 +75,6 @@ function* blobsOf(layout: SiteLayout, release: KeptRelease): Generator<RecordedB
   const folder = layout.release(record.bundleDigest);
   for (const { digest, size, role } of index.blobs)
     if (role === "registry") yield { digest, size, path: folder.registryBlob(digest), release };
+  for (const [digest, size] of packageBlobs(index))
+    yield { digest, size, path: folder.packageFile(digest), release };
 }

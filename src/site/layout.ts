@@ -21,6 +21,7 @@
  *                                                  is a page to hand over
  *     registry/blobs/sha256/<hex>                  the registry's own image
  *     files/<hex>                                  what goes to files/, until all of the bundle is placed
+ *     packages/<hex>                               what installs Docker on a client that lacks it
  *
  * The paths below storage/docker are those of src/oci/storage.ts.
  */
@@ -71,6 +72,8 @@ export interface ReleaseLayout {
   registryBlob(digest: Digest): string;
   /** one of `files:` on its way: it has no name of its own before all of the bundle is placed */
   stagedFile(digest: Digest): string;
+  /** a file of one of `packages:` */
+  packageFile(digest: Digest): string;
 }
 
 /** @param root the site's directory; a relative one is taken from the working directory. */
@@ -107,6 +110,7 @@ function releaseLayout(folder: string): ReleaseLayout {
     registryBlobs,
     registryBlob: (digest) => join(registryBlobs, hexOf(digest)),
     stagedFile: (digest) => join(folder, "files", hexOf(digest)),
+    packageFile: (digest) => join(folder, "packages", hexOf(digest)),
   };
 }
 

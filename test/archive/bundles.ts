@@ -33,6 +33,7 @@ export function makeIndex(blobs: Buffer[]): BundleIndex {
     certificates: { from: "site", request: { ca: {}, server: {} } },
     seeds: [],
     files: [],
+    packages: [],
     blobs: listed,
     repositories,
     images: [],

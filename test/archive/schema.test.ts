@@ -28,6 +28,13 @@ const full: BundleIndex = {
     },
   ],
   files: [{ name: "charts/app 1.tgz", digest: layer }],
+  packages: [
+    {
+      match: { id: "debian", version: "12", architecture: "amd64" },
+      files: [{ name: "docker.io_20.10.24+dfsg1-1_amd64.deb", digest: layer }],
+    },
+    { match: { architecture: "arm64" }, files: [{ name: "docker-28.5.1.tgz", digest: layer }] },
+  ],
   repositories: {
     "team/app": { tags: { "1.0_x-y": manifest }, revisions: [manifest], layers: [layer, inner] },
   },
@@ -79,6 +86,9 @@ test("every key but the optional ones must be there, and no other may", () => {
     ["seeds", 1],
     ["seeds", 1, "packed"],
     ["files", 0],
+    ["packages", 0],
+    ["packages", 0, "match"],
+    ["packages", 0, "files", 0],
     ["blobs", 0],
     ["repositories", "team/app"],
     ["images", 0],
@@ -106,6 +116,13 @@ test("values that are none are refused", () => {
     [["certificates", "from"], "elsewhere"],
     [["seeds", 0, "sha256"], "sha256:00"],
     [["seeds", 1, "packed", "compression"], "xz"],
+    [["packages", 0, "match", "architecture"], "x86_64"],
+    [["packages", 0, "match", "architecture"], undefined],
+    [["packages", 0, "match", "id"], "../x"],
+    [["packages", 0, "match", "version"], "12\n"],
+    [["packages", 0, "files", 0, "name"], "../x.deb"],
+    [["packages", 0, "files", 0, "name"], "-x.deb"],
+    [["packages", 0, "files", 0, "name"], "a b.deb"],
     [["blobs", 0, "size"], -1],
     [["blobs", 0, "size"], 2 ** 53],
     [["blobs", 0, "role"], "virus"],
@@ -124,6 +141,16 @@ test("a file's name never leads elsewhere", () => {
     assert.doesNotThrow(() => parse(changed(["files", 0, "name"], name)), name);
 });
 
+test("packages are a set: of one kind, each name once", () => {
+  const files = (...names: string[]) => names.map((name) => ({ name, digest: layer }));
+  const change = (...names: string[]) => changed(["packages", 0, "files"], files(...names));
+  for (const names of [[], ["a.deb", "b.rpm"], ["a.txt"], ["docker-1.tgz", "docker-2.tgz"], ["x-1.tgz"]])
+    refused(change(...names), /packages for debian 12 amd64: they are no set/, names.join());
+  refused(change("a.deb", "a.deb"), /packages for debian 12 amd64: one is listed twice/);
+  for (const names of [["a.deb", "b.deb"], ["a.rpm", "b^1~2.rpm"], ["docker-28.5.1.tgz"]])
+    assert.doesNotThrow(() => parse(change(...names)), names.join());
+});
+
 test("what the index refers to is among its blobs", () => {
   const cases: Record<string, [(string | number)[], unknown]> = {
     "tag team/app:1.0_x-y": [["repositories", "team/app", "tags", "1.0_x-y"], layer],
@@ -134,6 +161,7 @@ test("what the index refers to is among its blobs", () => {
     "a layer of team/app": [["repositories", "team/app", "layers"], [absent]],
     "the registry image": [["registry", "images"], { "linux/amd64": absent }],
     'file "charts/app 1.tgz"': [["files", 0, "digest"], absent],
+    "packages for any Linux arm64: docker-28.5.1.tgz": [["packages", 1, "files", 0, "digest"], absent],
     "seed seed.tar.zst": [["seeds", 1, "sha256"], absent.slice(7)],
     "a certificate or key": [["certificates", "key"], absent],
   };

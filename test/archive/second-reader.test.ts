@@ -29,9 +29,10 @@ const parts: [BundleBlob["role"], Buffer][] = [
   ["image", randomBytes(70_001)],
   ["seed", gzipSync(randomBytes(3000))],
   ["file", Buffer.from("a file\n")],
+  ["package", Buffer.from("!<arch>\na package")],
 ];
 const bytes = parts.map(([, one]) => one);
-const [ca, server, key, registry, manifest, config, layer, shared, seed, file] = bytes.map(digestOf);
+const [ca, server, key, registry, manifest, config, layer, shared, seed, file, deb] = bytes.map(digestOf);
 
 let folder: string;
 let archive: Buffer;
@@ -84,6 +85,12 @@ function fullIndex(): BundleIndex {
     repositories,
     seeds,
     files: [{ name: "notes/read me.txt", digest: some(file) }],
+    packages: [
+      {
+        match: { id: "debian", version: "12", architecture: "amd64" },
+        files: [{ name: "docker.io_20.10.24+dfsg1-1_amd64.deb", digest: some(deb) }],
+      },
+    ],
     images: [
       {
         source: "app:1",
@@ -231,6 +238,10 @@ const withIndex = (change: (index: Record<string, unknown>) => unknown) =>
     files[0] = ["bundle.json", Buffer.from(JSON.stringify(index))];
   });
 
+/** The archive with changed packages. */
+const withPackages = (change: object) =>
+  withIndex((index) => Object.assign(index, { packages: [{ ...some(fullIndex().packages[0]), ...change }] }));
+
 test("an index that is only written otherwise is read by both", async () => {
   const compact = withIndex(() => {});
   assert.deepEqual(readSecond(compact).index, (await readOurs(compact)).index);
@@ -310,6 +321,20 @@ test("both refuse what is hostile", async () => {
     "a file that is not carried": withIndex((index) =>
       Object.assign(index, { files: [{ name: "b", digest: digestOf("not there") }] }),
     ),
+    "a package that is not carried": withPackages({
+      files: [{ name: "a.deb", digest: digestOf("not there") }],
+    }),
+    "a package that leads out": withPackages({ files: [{ name: "../a.deb", digest: deb }] }),
+    "a package that is an option": withPackages({ files: [{ name: "-o.deb", digest: deb }] }),
+    "packages of two kinds": withPackages({
+      files: ["a.deb", "b.rpm"].map((name) => ({ name, digest: deb })),
+    }),
+    "a set of no package": withPackages({ files: [] }),
+    "two packages of one name": withPackages({
+      files: ["a.deb", "a.deb"].map((name) => ({ name, digest: deb })),
+    }),
+    "packages for nobody": withPackages({ match: { id: "debian" } }),
+    "packages for a processor that nobody has": withPackages({ match: { architecture: "x86_64" } }),
     "a layer that is not carried": withIndex((index) =>
       Object.assign(index, {
         repositories: { x: { tags: {}, revisions: [], layers: [digestOf("not there")] } },

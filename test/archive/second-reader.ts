@@ -11,6 +11,7 @@ export interface SecondIndex {
   repositories: Record<string, { tags: Record<string, string>; revisions: string[]; layers: string[] }>;
   seeds: { sha256: string; packed?: { blobs: { digest: string; size: number }[] } }[];
   files: { name: string; digest: string }[];
+  packages: { match: Record<string, string>; files: { name: string; digest: string }[] }[];
   registry: { images: Record<string, string> };
   certificates: { from: string; ca?: string; server?: string; key?: string; request?: unknown };
 }
@@ -265,7 +266,7 @@ const indexShape = object({
     object({
       digest,
       size: whole(),
-      role: oneOf("certificate", "key", "registry", "image", "seed", "file"),
+      role: oneOf("certificate", "key", "registry", "image", "seed", "file", "package"),
     }),
   ),
   repositories,
@@ -287,13 +288,23 @@ const indexShape = object({
     }),
   ),
   files: list(object({ name: text(fileName), digest })),
+  packages: list(
+    object({
+      match: object({
+        "id?": text(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+        "version?": text(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+        architecture: oneOf("amd64", "arm64", "arm", "ppc64le", "riscv64", "s390x"),
+      }),
+      files: list(object({ name: text(/^[A-Za-z0-9][A-Za-z0-9._+~^:%-]{0,254}$/), digest })),
+    }),
+  ),
   leftOut,
 });
 
 function readIndex(json: string): SecondIndex {
   const value: SecondIndex = JSON.parse(json);
   indexShape(value, "bundle.json");
-  const { registry, certificates, blobs, repositories, seeds, files, addresses } = value;
+  const { registry, certificates, blobs, repositories, seeds, files, packages, addresses } = value;
   must(Array.isArray(addresses) && addresses.length > 0, "addresses");
   const carried = new Set(blobs.map((blob) => blob.digest));
   must(carried.size === blobs.length, "a digest that stands twice among the blobs");
@@ -307,6 +318,14 @@ function readIndex(json: string): SecondIndex {
   );
   const packed = seeds.flatMap((seed) => seed.packed?.blobs ?? []);
   const named = [ca, server, key, ...Object.values(registry.images), ...files.map((file) => file.digest)];
+  for (const set of packages) {
+    named.push(...set.files.map((one) => one.digest));
+    const names = set.files.map(({ name }) => name);
+    must(new Set(names).size === names.length, "a package's name that stands twice");
+    const isSet = [".deb", ".rpm"].some((end) => names.every((name) => name.endsWith(end)));
+    const isTarball = names.length === 1 && /^docker-[0-9][^/]*\.tgz$/.test(names.join());
+    must(names.length > 0 && (isSet || isTarball), "packages that are no set");
+  }
   for (const seed of seeds) if (seed.packed) named.push(`sha256:${seed.sha256}`);
   for (const name of named) must(name === undefined || carried.has(name), `${name} is not carried`);
   must(new Set(files.map(({ name }) => name)).size === files.length, "a file's name that stands twice");

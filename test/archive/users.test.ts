@@ -1,8 +1,9 @@
 /** Who needs a blob: exactly, where the image manifests can be read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { usersOfEach } from "../../src/archive/users.ts";
-import type { Digest } from "../../src/oci/digest.ts";
+import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { makeImage, makeIndex as makeImageIndex, makeLayer, type TestImage } from "../lab/images.ts";
 import { makeIndex } from "./bundles.ts";
 
@@ -16,10 +17,14 @@ const config = ({ blobs }: TestImage) => blobs[0]?.digest as Digest;
 const layerOf = ({ blobs }: TestImage, number: number) => blobs[number + 1]?.digest as Digest;
 const file = Buffer.from("a file");
 const base = makeIndex([file]);
-const index = {
+const deb = { digest: digestOf("a package"), size: 9, role: "package" as const };
+const index: BundleIndex = {
   ...base,
-  blobs: [...base.blobs, { digest: one.digest, size: one.manifest.length, role: "registry" as const }],
+  blobs: [...base.blobs, deb, { digest: one.digest, size: one.manifest.length, role: "registry" as const }],
   files: [{ name: "charts/a.tgz", digest: base.blobs[0]?.digest as Digest }],
+  packages: [
+    { match: { architecture: "amd64" }, files: [{ name: "docker-28.5.1.tgz", digest: deb.digest }] },
+  ],
   repositories: {
     "team/app": {
       tags: { "1": one.digest, "2": two.digest, both: both.digest },
@@ -53,6 +58,7 @@ test("a layer is needed by each image that has it, also through an image index",
 test("what needs it besides is named in words", async () => {
   assert.deepEqual(await users(one.digest), ["the registry's own image", "team/app:1", "team/app:both"]);
   assert.deepEqual(await users(index.files[0]?.digest as Digest), ["file charts/a.tgz"]);
+  assert.deepEqual(await users(deb.digest), ["package docker-28.5.1.tgz"]);
 });
 
 test("where a manifest cannot be read, the repository is named instead of too few of its tags", async () => {

@@ -5,7 +5,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { planFiles } from "../../src/bundle/file-source.ts";
+import { planFiles, planPackages } from "../../src/bundle/file-source.ts";
+import { mergeContents } from "../../src/bundle/merge.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { memorySink } from "./memory-sink.ts";
 
@@ -33,6 +34,37 @@ test("each file is planned with digest, size and name, and then written", async 
     { name: "empty", digest: digestOf("") },
   ]);
   assert.deepEqual(content.repositories, {});
+  const sink = memorySink(content);
+  await content.fill(sink);
+  assert.deepEqual(sink.written.get(digestOf(large)), large);
+  assert.equal(sink.written.size, 2);
+});
+
+test("packages are planned set by set, and a file that two of them have is carried as one", async () => {
+  const shared = await file("shared_all.deb", large);
+  const sets = [
+    {
+      match: { id: "debian", architecture: "amd64" as const },
+      files: [await file("a_amd64.deb", small), shared],
+    },
+    { match: { id: "debian", architecture: "arm64" as const }, files: [shared] },
+  ];
+  const content = await planPackages(sets);
+  assert.deepEqual(content.packages, [
+    {
+      match: sets[0]?.match,
+      files: [
+        { name: "a_amd64.deb", digest: digestOf(small) },
+        { name: "shared_all.deb", digest: digestOf(large) },
+      ],
+    },
+    { match: sets[1]?.match, files: [{ name: "shared_all.deb", digest: digestOf(large) }] },
+  ]);
+  assert.equal(content.files, undefined);
+  assert.ok(content.blobs.every(({ role }) => role === "package"));
+  const { blobs, packages } = mergeContents([content]);
+  assert.equal(blobs.length, 2);
+  assert.deepEqual(packages, content.packages);
   const sink = memorySink(content);
   await content.fill(sink);
   assert.deepEqual(sink.written.get(digestOf(large)), large);

@@ -3,6 +3,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "n
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { type Manifest, readManifest } from "../../src/bundle/manifest.ts";
 import { DrydockError } from "../../src/errors.ts";
 
@@ -10,8 +11,10 @@ const examples = join(import.meta.dirname, "../../manifests");
 const folder = await mkdtemp(join(tmpdir(), "drydock-manifest-"));
 after(() => rm(folder, { recursive: true }));
 
-/** Writes files of these names and texts into a folder of their own. @returns the folder */
-async function folderWith(files: Record<string, string>): Promise<string> {
+type Files = Record<string, string | Buffer>;
+
+/** Writes files of these names and contents into a folder of their own. @returns the folder */
+async function folderWith(files: Files): Promise<string> {
   const own = await mkdtemp(join(folder, "m-"));
   for (const [name, text] of Object.entries(files)) {
     await mkdir(dirname(join(own, name)), { recursive: true });
@@ -20,12 +23,12 @@ async function folderWith(files: Record<string, string>): Promise<string> {
   return own;
 }
 
-async function read(text: string, files: Record<string, string> = {}): Promise<Manifest> {
+async function read(text: string, files: Files = {}): Promise<Manifest> {
   return readManifest(join(await folderWith({ ...files, "m.yaml": text }), "m.yaml"));
 }
 
 /** The problems of a manifest, without the folder: "3: images[0]: …". */
-async function problems(text: string, files: Record<string, string> = {}): Promise<string[]> {
+async function problems(text: string, files: Files = {}): Promise<string[]> {
   const own = await folderWith({ ...files, "m.yaml": text });
   const error = await readManifest(join(own, "m.yaml")).then(
     () => assert.fail("the manifest was accepted"),
@@ -39,11 +42,14 @@ async function problems(text: string, files: Record<string, string> = {}): Promi
 }
 
 /** What the examples point to that is the user's own. */
-const usersFiles: Record<string, Record<string, string>> = {
+const usersFiles: Record<string, Files> = {
   "complete.yaml": {
     "extra-seed.tar.gz": "",
     "charts/app-1.tgz": "",
     "compose.yaml": "services: {web: {image: nginx:1.27}}\n",
+    "debs/docker.io_1_amd64.deb": "!<arch>\n",
+    "rpms/docker-ce-1.x86_64.rpm": Buffer.from("edabeedb", "hex"),
+    "docker-28.5.1.tgz": gzipSync("a tarball"),
     "k8s/web.yaml": "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: web, image: nginx:1.27}]}\n",
   },
 };
@@ -71,8 +77,9 @@ for (const name of (await readdir(examples)).filter((file) => file.endsWith(".ya
 test("complete.yaml has every key of the schema", async () => {
   const text = await readFile(join(examples, "complete.yaml"), "utf8");
   const schema = JSON.parse(await readFile(join(examples, "drydock.schema.json"), "utf8"));
-  const { registry, certificates, seed, image } = schema.definitions;
-  for (const part of [schema, registry, certificates, seed, image]) {
+  const { registry, certificates, seed, image, packages } = schema.definitions;
+  const match = packages.properties.match;
+  for (const part of [schema, registry, certificates, seed, image, packages, match]) {
     for (const [key, value] of Object.entries(part.properties)) {
       assert.match(text, new RegExp(`\\b${key}: ?`), key);
       const { description, $ref } = value as Record<string, unknown>;
@@ -99,11 +106,13 @@ test("what is left out has its default", async () => {
     seeds: [],
     images: [],
     files: [],
+    packages: [],
   });
 });
 
 const top = "name: a\naddresses: [a.lan]\n";
 const sha = "ab".repeat(32);
+const deb = "!<arch>\ndebian-binary";
 
 test("images: reference, platforms, name at the site, local engine", async () => {
   const { images } = await read(`${top}platforms: [linux/arm64]
@@ -165,6 +174,97 @@ files: ["charts/*.tgz", "charts/**", seed.tar]\n`,
     names.map((name) => ({ name, path: join(own, name) })),
   );
 });
+
+test("packages: each set with its hosts, and what its patterns match", async () => {
+  const own = await folderWith({
+    "debs/b_1.deb": deb,
+    "debs/more/a_1%3a2.deb": deb,
+    "docker-28.5.1.tgz": gzipSync("a tarball"),
+  });
+  await writeFile(
+    join(own, "m.yaml"),
+    `${top}packages:
+  - match: {id: debian, version: "12", architecture: amd64}
+    files: ["debs/**/*.deb", debs/b_1.deb]
+  - match: {architecture: arm64}
+    files: [docker-*.tgz]\n`,
+  );
+  const { packages } = await readManifest(join(own, "m.yaml"));
+  assert.deepEqual(packages, [
+    {
+      match: { id: "debian", version: "12", architecture: "amd64" },
+      files: [
+        { name: "a_1%3a2.deb", path: join(own, "debs/more/a_1%3a2.deb") },
+        { name: "b_1.deb", path: join(own, "debs/b_1.deb") },
+      ],
+    },
+    {
+      match: { architecture: "arm64" },
+      files: [{ name: "docker-28.5.1.tgz", path: join(own, "docker-28.5.1.tgz") }],
+    },
+  ]);
+});
+
+const debian = 'packages:\n  - match: {id: debian, version: "12", architecture: amd64}\n    files: ';
+const wrongPackages: Record<string, [string, Files, ...string[]]> = {
+  "match nothing": [
+    `${debian}[debs/*.deb]`,
+    {},
+    '5: packages[0].files: "debs/*.deb" matches no file beside the manifest',
+  ],
+  "lie elsewhere": [
+    `${debian}[../*.deb]`,
+    {},
+    '5: packages[0].files: "../*.deb" leads out of the manifest\'s folder. Put the files below it, or the manifest above them.',
+  ],
+  "are of two kinds": [
+    `${debian}[d/*]`,
+    { "d/a.deb": deb, "d/b.rpm": "x", "d/c": "", "d/e": "" },
+    "5: packages[0].files: wanted .deb or .rpm packages, or one docker-VERSION.tgz, got a.deb, b.rpm, c, …",
+  ],
+  "are pages that say no": [
+    `${debian}[a.deb]`,
+    { "a.deb": "<html>not found" },
+    '5: packages[0].files: "a.deb" is not what its name says. Was it downloaded whole?',
+  ],
+  "have one name": [
+    `${debian}["*/a.deb"]`,
+    { "d/a.deb": deb, "e/a.deb": deb },
+    '5: packages[0].files: two packages have the name "a.deb"',
+  ],
+  "have names that are no package's": [
+    `${debian}["*.deb"]`,
+    { "-a b.deb": deb },
+    '5: packages[0].files: package "-a b.deb": such a name cannot be carried',
+  ],
+  "name no distribution": [
+    "packages: [{match: {architecture: amd64}, files: [a.deb]}]",
+    { "a.deb": deb },
+    "3: packages[0].match: .deb packages are for one distribution. Name it with `id`, as its /etc/os-release has it.",
+  ],
+  "have a version of nothing": [
+    'packages: [{match: {version: "12", architecture: amd64}, files: [a.deb]}]',
+    { "a.deb": deb },
+    "3: packages[0].match: `version` says nothing without `id`",
+  ],
+  "have a version that is a number, and the kernel's name of a processor": [
+    "packages: [{match: {id: debian, version: 12, architecture: x86_64}, files: [a.deb]}]",
+    { "a.deb": deb },
+    "3: packages[0].match.version: wanted text, got 12; put it in quotes",
+    '3: packages[0].match.architecture: wanted amd64 or arm64 or arm or ppc64le or riscv64 or s390x, got "x86_64"',
+  ],
+  "are for the same hosts twice": [
+    `${debian}[a.deb]\n${debian.slice("packages:\n".length)}[a.deb]`,
+    { "a.deb": deb },
+    "6: packages[1]: line 4 has packages for debian 12 amd64 too",
+  ],
+};
+
+for (const [what, [text, files, ...expected]] of Object.entries(wrongPackages)) {
+  test(`packages that ${what}`, async () => {
+    assert.deepEqual((await problems(`${top}${text}\n`, files)).sort(), expected.sort());
+  });
+}
 
 test("certificate requests are read from cfssl's files, or stand in the manifest", async () => {
   const { certificates } = await read(`${top}certificates: {from: site, ca: ca.json, server: {CN: x}}\n`, {

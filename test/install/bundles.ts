@@ -57,6 +57,13 @@ export function filesContent(files: Record<string, Buffer>): Content {
   return contentOf("file", Object.values(files), { files: named });
 }
 
+/** name → content of one set of packages, for Debian 12 */
+export function packagesContent(files: Record<string, Buffer>): Content {
+  const named = Object.entries(files).map(([name, bytes]) => ({ name, digest: digestOf(bytes) }));
+  const match = { id: "debian", version: "12", architecture: "amd64" as const };
+  return contentOf("package", Object.values(files), { packages: [{ match, files: named }] });
+}
+
 function blobsOf({ manifest, blobs }: TestImage): Buffer[] {
   return [manifest, ...blobs.map(({ bytes }) => bytes)];
 }

@@ -11,6 +11,7 @@ import { planFiles } from "../../src/bundle/file-source.ts";
 import { planSeed } from "../../src/bundle/seed-source.ts";
 import { DrydockError } from "../../src/errors.ts";
 import { place, planPlacement } from "../../src/install/place.ts";
+import { spaceNeeded } from "../../src/install/space.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { blobPath } from "../../src/oci/storage.ts";
 import type { Compression } from "../../src/oci/storage-tarball.ts";
@@ -25,6 +26,7 @@ import {
   filesContent,
   imageContent,
   openWatched,
+  packagesContent,
   registryContent,
   snapshot,
   type WatchedBundle,
@@ -145,6 +147,28 @@ test("a first install places every blob, and counts every byte", async () => {
     await assert.rejects(stat(stored(layout, digest)), { code: "ENOENT" });
   }
   assert.deepEqual(counted, { total: bytes, advanced: bytes });
+  await assertOnlyWhole(layout);
+});
+
+test("packages go to the release's folder, under their digests, one that two sets have once", async () => {
+  const layout = await newSite();
+  const [docker, shared] = [randomBytes(70_000), randomBytes(20)];
+  const bundle = await newBundle([
+    packagesContent({ "docker.io_1_amd64.deb": docker, "shared_all.deb": shared }),
+    packagesContent({ "shared_all.deb": shared }),
+  ]);
+  const placement = await planPlacement(bundle.index, layout, bundle.digest);
+  assert.deepEqual(placement.needed, { blobs: 2, bytes: 70_020 });
+  const needed = await spaceNeeded(bundle.index, layout, placement.missing.values(), []);
+  const inReleases = needed.find(({ path }) => path === layout.releases);
+  assert.deepEqual([inReleases?.bytes, inReleases?.inodes], [(18 + 1 + 3) * 4096, 5]);
+  await placeAll(bundle, layout);
+  const release = layout.release(bundle.digest);
+  assert.deepEqual(await readFile(release.packageFile(digestOf(docker))), docker);
+  assert.deepEqual(await readFile(release.packageFile(digestOf(shared))), shared);
+  assert.equal((await filesBelow(join(release.folder, "packages"))).length, 2);
+  const again = await placeAll(bundle, layout);
+  for (const { digest } of bundle.index.blobs) assert.ok(!again.wasRead(digest), `${digest} was read`);
   await assertOnlyWhole(layout);
 });
 

@@ -145,7 +145,7 @@ function fullInput(of: Record<string, TestImage>): ProveInput {
     registry: { reference: "registry:2", images: {}, port, access: "read-only" },
     totals: { blobs: 0, bytes: 0, inodes: 0 },
     certificates: { from: "site" },
-    ...{ seeds: [], files: [], images: [], leftOut: [], repositories },
+    ...{ seeds: [], files: [], packages: [], images: [], leftOut: [], repositories },
     blobs: [...sizes].map(([digest, size]) => ({ digest, size, role: "image" })),
   };
   return { ...input({}), repositories, full };

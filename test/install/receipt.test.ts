@@ -33,7 +33,7 @@ function indexOf(names: string[]): BundleIndex {
     registry: { reference: "registry:2", images: {}, port: 443, access: "read-only" },
     totals: { blobs: 0, bytes: 0, inodes: 0 },
     certificates: { from: "site" },
-    ...{ seeds: [], files: [], images: [], leftOut: [], blobs: [] },
+    ...{ seeds: [], files: [], packages: [], images: [], leftOut: [], blobs: [] },
     repositories: Object.fromEntries(names.map((name) => [name, { tags, revisions: [], layers: [] }])),
   };
 }

@@ -1,7 +1,7 @@
 /** What `status` finds, at a site made as an install leaves it, on a host of its own with a real engine and registry. */
 import assert from "node:assert/strict";
 import { chmod, mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { beforeEach, test } from "node:test";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { totalsOf } from "../../src/archive/contents.ts";
@@ -30,6 +30,7 @@ const images = {
   older: makeImage({ files: { a: "older" } }),
 };
 const day = 86_400_000;
+const deb = Buffer.from("!<arch>\nbytes of a package");
 const older = await installRelease(1, { "team/older": images.older });
 const current = await installRelease(2, { "team/app": images.app, "team/both": images.both });
 await serveRelease(engine, layout, current);
@@ -57,12 +58,15 @@ async function installRelease(release: number, of: Record<string, TestImage>): P
   const own = [{ digest: registryImage.digest, bytes: registryImage.manifest }, ...registryImage.blobs];
   await mkdir(at.registryBlobs, { recursive: true });
   for (const { digest, bytes } of own) await writeFile(at.registryBlob(digest), bytes);
+  await mkdir(dirname(at.packageFile(digestOf(deb))), { recursive: true });
+  await writeFile(at.packageFile(digestOf(deb)), deb);
   const parts = {
     repositories,
     seeds: [],
     blobs: [
       ...[...sizes].map(([digest, size]) => ({ digest, size, role: "image" as const })),
       ...own.map(({ digest, bytes }) => ({ digest, size: bytes.length, role: "registry" as const })),
+      { digest: digestOf(deb), size: deb.length, role: "package" as const },
     ],
   };
   const settings = { addresses, port: 443, access: "read-only" as const };
@@ -72,6 +76,12 @@ async function installRelease(release: number, of: Record<string, TestImage>): P
     ...{
       certificates: { from: "site" },
       files: [],
+      packages: [
+        {
+          match: { id: "debian", version: "12", architecture: "amd64" },
+          files: [{ name: "docker.io_1_amd64.deb", digest: digestOf(deb) }],
+        },
+      ],
       images: [],
       leftOut: [],
       totals: totalsOf(parts),
@@ -248,6 +258,18 @@ test("a layer of an index's image, of the registry's own image, and of an older 
   const own = layout.release(older.bundleDigest).registryBlob(registryImage.digest);
   await withFile(own, undefined, async () => {
     assert.match((await wrong())[1], /needed by the registry's own image: it is missing \| .*release 1/);
+  });
+});
+
+test("a package that is missing, and one that holds something else", async () => {
+  const path = layout.release(older.bundleDigest).packageFile(digestOf(deb));
+  const name = "needed by package docker\\.io_1_amd64\\.deb";
+  await withFile(path, undefined, async () => {
+    assert.match((await wrong())[1], new RegExp(`${name}: it is missing \\| .*release 1`));
+  });
+  await withFile(path, Buffer.alloc(deb.length), async () => {
+    assert.deepEqual(await wrong(), [undefined, ""]);
+    assert.match((await wrong({ deep: true }))[1], new RegExp(`${name}: other bytes`));
   });
 });
 
