@@ -32,3 +32,19 @@ export function hostPort(address: string, port: number): string {
 export function bracketed(address: string): string {
   return isIP(address) === 6 ? `[${address}]` : address;
 }
+
+/**
+ * The registry as references name it, HOST[:PORT]: the default port may stand there or not, and runtimes match it
+ * to the letter.
+ * @param addresses names and IP addresses as canonicalAddress gives them
+ */
+export function referenceNames(addresses: readonly string[], port: number): string[] {
+  const names = addresses.flatMap((address) =>
+    port === 443 ? [bracketed(address), hostPort(address, port)] : [hostPort(address, port)],
+  );
+  for (const name of names) {
+    if (!/^(?:[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::\d+)?$/.test(name))
+      throw new Error(`not an address: ${name}`);
+  }
+  return [...new Set(names)];
+}

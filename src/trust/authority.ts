@@ -1,6 +1,7 @@
 /** The CA's certificate, before it is put anywhere. */
 import { X509Certificate } from "node:crypto";
 import { DrydockError } from "../errors.ts";
+import { certificatesIn, joined } from "./stores/pem.ts";
 
 /**
  * A server's own certificate would work too, until it is renewed: only authorities are pushed.
@@ -9,7 +10,7 @@ import { DrydockError } from "../errors.ts";
  * @throws DrydockError "input"
  */
 export function checkAuthority(pem: string): string {
-  const blocks = pem.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g) ?? [];
+  const blocks = certificatesIn(pem);
   if (blocks.length === 0) throw new DrydockError("input", "read the CA: wanted a PEM certificate, got none");
   for (const block of blocks) {
     let certificate: X509Certificate;
@@ -24,5 +25,5 @@ export function checkAuthority(pem: string): string {
       hint: "Give the certificate of the CA that signed it.",
     });
   }
-  return `${blocks.map((block) => block.replaceAll("\r", "")).join("\n")}\n`;
+  return joined(blocks);
 }

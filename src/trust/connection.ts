@@ -9,7 +9,7 @@ export interface ExecResult {
   /** null if a signal ended it */
   code: number | null;
   signal: string | undefined;
-  /** the first 64 KiB of each; the rest is read and dropped */
+  /** the first 512 KiB of each; the rest is read and dropped */
   stdout: string;
   /** empty with a terminal, where stdout has both */
   stderr: string;
@@ -44,7 +44,7 @@ export interface Connection {
   close(): void;
 }
 
-const outputLimit = 64 * 1024;
+const outputLimit = 512 * 1024;
 
 /** @param timeoutMs for each command and each stream to open */
 export function connectionOver(ssh: Ssh, user: string, timeoutMs: number): Connection {

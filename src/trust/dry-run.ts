@@ -1,11 +1,10 @@
 /**
  * `trust --dry-run`: what was understood of the clients, and what would be written there. Nobody is connected to.
  */
-import { reachableAddresses } from "./address.ts";
+import { reachableAddresses, referenceNames } from "./address.ts";
 import type { Client } from "./client.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
 import { dockerFolder } from "./places.ts";
-import { certificateDirectories } from "./stores/docker.ts";
 
 /** A client as it is told of: of a command only the program, since its arguments may hold a password. */
 export type PlannedClient = Omit<Client, "proxyCommand"> & { proxyProgram?: string };
@@ -31,6 +30,6 @@ export function planTrust(
     return { ...client, proxyProgram: program };
   });
   if (serving === undefined) return { clients: planned };
-  const names = certificateDirectories(reachableAddresses(serving.addresses), serving.port);
+  const names = referenceNames(reachableAddresses(serving.addresses), serving.port);
   return { clients: planned, directories: names.map((name) => `${dockerFolder}/${name}`) };
 }

@@ -1,6 +1,6 @@
 /**
  * Where container runtimes look for the CA of a registry: below each folder there is one for each of the registry's
- * names (certificateDirectories in stores/docker.ts), and in it the file.
+ * names (referenceNames in address.ts), and in it the file.
  */
 
 /** Docker; where there is no folder of their own, Podman, CRI-O and skopeo too. */

@@ -11,52 +11,58 @@ export const mark = "drydock:";
 
 export const setting = "export LC_ALL=C; PATH=$PATH:/usr/sbin:/sbin; umask 077; set -f;";
 
-/** `problem TEXT SAID` ends the script; `digest FILE` is its SHA-256. */
+/**
+ * `problem TEXT SAID` ends the script; `$sums FILE…` prints the SHA-256 of each and its name; `digest FILE` is
+ * the SHA-256 alone.
+ */
 export const basics = [
   `problem() { echo "${mark}problem $1" $2; exit 1; };`,
-  "digest() { { if command -v sha256sum >/dev/null; then sha256sum; ",
-  "elif command -v shasum >/dev/null; then shasum -a 256; else openssl dgst -sha256 -r; fi; } <$1 |",
-  "{ read -r sum rest; echo $sum; }; };",
+  "if command -v sha256sum >/dev/null; then sums=sha256sum;",
+  'elif command -v shasum >/dev/null; then sums="shasum -a 256"; else sums="openssl dgst -sha256 -r"; fi;',
+  "digest() { $sums <$1 | { read -r sum rest; echo $sum; }; };",
 ].join(" ");
 
 /**
- * root WORD…       runs a command with root's rights: `$as` is empty, or sudo
- * owner FILE       the number of its owner
- * directory DIR    makes it, 0755 and root's; one that is there must be a directory of root's, and no link:
- *                  whoever may change a directory above a file decides what is in it
- * stage FILE       puts what was sent under a temporary name beside FILE, 0644 and root's, synced and checked
- * publish          gives all that was staged their names, and tells each: "changed FILE"
+ * root WORD…                 runs a command with root's rights: `$as` is empty, or sudo
+ * make DIR                   makes a directory, 0755
+ * stage FILE FROM SUM OPT    puts a copy of FROM under a temporary name beside FILE; OPT are install's options
+ * verify                     all that was staged has the SHA-256 it should have, and is on the disk
+ * publish                    gives all that was staged their names, and tells each: "changed FILE"
+ * remove FILE                "removed FILE"
  *
+ * Whatever ends the script before `publish` has done its work takes the temporary files away, and then the
+ * directories, unless something is in them: an empty one would hide another store.
  * The temporary name is a fixed one, so that sudoers can name it. `/dev/stdin` is opened by the user's own
  * shell: root follows no link of the user's.
  */
 export const functions = [
   basics,
   'root() { $as "$@"; };',
-  "owner() { set -- $(ls -ldn $1); echo $3; };",
-  `temporary() { echo \${1%/*}/.\${1##*/}.drydock; };`,
+  `temporary() { t=\${1%/*}/.\${1##*/}.drydock; };`,
+  "made= ; staged= ; temporaries= ; expected= ;",
+  "undo() { for f in $staged; do temporary $f; root rm -f $t; done;",
+  "  for d in $made; do root rmdir $d; done 2>/dev/null; };",
+  'trap undo EXIT; trap : PIPE; trap "problem interrupted" HUP INT TERM;',
 
-  "directory() {",
-  '  if [ -h $1 ]; then problem "$1 is a symbolic link"; fi;',
-  '  if [ -e $1 ]; then [ -d $1 ] || problem "$1 is not a directory";',
-  '    [ "$(owner $1)" = 0 ] || problem "$1 does not belong to root";',
-  `  elif [ -x \${1%/*} ]; then said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said";`,
-  `  else problem "\${1%/*} can be read by root alone"; fi;`,
-  "};",
-
-  "staged= ;",
-  "unstage() { for f in $staged; do root rm -f $(temporary $f); done; };",
-  'trap unstage EXIT; trap : PIPE; trap "problem interrupted" HUP INT TERM;',
+  'make() { said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said"; made="$1 $made"; };',
   "stage() {",
-  '  staged="$staged $1"; t=$(temporary $1);',
-  '  said=$(root install -o root -g root -m 0644 /dev/stdin $t <$payload 2>&1) || problem "write $1:" "$said";',
-  '  [ "$(digest $t)" = $want ] || problem "write $1: it has another sha256 there";',
-  "  sync $t 2>/dev/null || sync;",
+  '  temporary $1; staged="$staged $1"; temporaries="$temporaries $t"; expected="$expected $3";',
+  '  said=$(root install $4 /dev/stdin $t <$2 2>&1) || problem "write $1:" "$said";',
+  "};",
+  "verify() {",
+  "  set -- $($sums $temporaries);",
+  "  for sum in $expected; do",
+  `    f=\${2#[*]}; f=\${f%.drydock}; [ "$1" = $sum ] ||`,
+  `    problem "write \${f%/*}/\${f##*/.}: it has another sha256 there"; shift 2;`,
+  "  done; sync $temporaries 2>/dev/null || sync;",
   "};",
   "publish() {",
-  "  for f in $staged; do",
-  '    said=$(root mv -f -T $(temporary $f) $f 2>&1) || problem "write $f:" "$said";',
-  `    sync \${f%/*} 2>/dev/null || sync; echo ${mark}changed $f;`,
-  "  done; staged= ;",
+  "  parents= ; for f in $staged; do temporary $f;",
+  '    said=$(root mv -f -T $t $f 2>&1) || problem "write $f:" "$said";',
+  `    echo ${mark}changed $f; parents="$parents \${f%/*}";`,
+  `  done; for d in $made; do parents="$parents \${d%/*}"; done;`,
+  "  staged= ; made= ; sync $parents 2>/dev/null || sync;",
   "};",
+  'remove() { said=$(root rm -f $1 2>&1) || problem "remove $1:" "$said";',
+  `  echo ${mark}removed $1; sync \${1%/*} 2>/dev/null || sync; };`,
 ].join(" ");

@@ -1,5 +1,5 @@
 /**
- * Runs a fixed script as root on a client, whatever the user's login shell is.
+ * Runs a fixed script on a client, as root or as the login user, whatever the user's login shell is.
  *
  * The login shell gets one line of words in single quotes, which sh, csh and fish all read alike as long as
  * nothing between the quotes is a quote, a backslash, an exclamation mark or a line end. Hence scripts are
@@ -18,7 +18,8 @@ import { noRights, wantsPassword, wantsTerminal, words } from "./sudo.ts";
 
 /**
  * The words are: the script; what to do where a password is wanted ("keep" the folder, "drop" it), or "send" to do
- * no more than take what is sent; its SHA-256; the folder it is in ("-": it comes on stdin); the script's own words.
+ * no more than take what is sent, or "user" to run it as the login user; the SHA-256 of what is sent; the folder it
+ * is in ("-": it comes on stdin); the script's own words.
  */
 const start = [
   setting,
@@ -31,7 +32,7 @@ const start = [
   `leave() { trap - EXIT; echo ${mark}folder $folder; };`,
   'if [ "$then" = send ]; then leave; exit 0; fi;',
   'set -- /bin/sh -c "$inner" drydock $folder/payload $want "$@"; export DRYDOCK_AS= ;',
-  'if [ "$(id -u)" = 0 ]; then "$@" </dev/null; exit $?; fi;',
+  'if [ "$then" = user ] || [ "$(id -u)" = 0 ]; then "$@" </dev/null; exit $?; fi;',
   "if sudo -n -l /bin/sh >/dev/null 2>&1 && sudo -n -- /bin/sh -c : >/dev/null 2>&1;",
   '  then sudo -n -- "$@" </dev/null; exit $?; fi;',
   'if said=$(sudo -n -- true 2>&1); then DRYDOCK_AS="sudo -n --"; "$@" </dev/null; exit $?; fi;',
@@ -58,6 +59,39 @@ interface Rights {
 
 const rightsOf = new WeakMap<Connection, Rights>();
 
+function innerScript(script: readonly string[]): string {
+  const begin = ["as=$DRYDOCK_AS; payload=$1; want=$2; shift 2;", functions, `echo ${mark}begun;`];
+  return [setting, ...begin, ...script].join(" ");
+}
+
+function sha256Of(payload: string): string {
+  return createHash("sha256").update(payload).digest("hex");
+}
+
+/**
+ * Runs `script` with /bin/sh as the login user, whoever that is; `root` then gives no rights.
+ * @param payload if left out, the script has the basic functions alone, and nothing is sent
+ * @returns as runAsRoot @throws ClientFailure "failed"
+ */
+export async function runAsUser(
+  connection: Connection,
+  script: readonly string[],
+  args: readonly string[] = [],
+  payload?: string,
+): Promise<string[]> {
+  const line =
+    payload === undefined
+      ? shellLine(
+          "/bin/sh",
+          "-c",
+          [setting, basics, `echo ${mark}begun;`, ...script].join(" "),
+          "sh",
+          ...args,
+        )
+      : shellLine("/bin/sh", "-c", start, "sh", innerScript(script), "user", sha256Of(payload), "-", ...args);
+  return ended(connection.user, read(await connection.exec(line, payload ?? "")));
+}
+
 /**
  * Runs `script` with /bin/sh and the functions of remote-functions.ts; what is run with `root` has root's rights,
  * all else has them where that can be.
@@ -78,9 +112,8 @@ export async function runAsRoot(
     const text = `it takes root's rights, and the inventory has ansible_become=false for ${JSON.stringify(user)}`;
     throw new ClientFailure("refused", text, "Log in as root (ansible_user=root), or let it become root.");
   }
-  const begin = ["as=$DRYDOCK_AS; payload=$1; want=$2; shift 2;", functions, `echo ${mark}begun;`];
-  const inner = [setting, ...begin, ...script].join(" ");
-  const sha256 = createHash("sha256").update(payload).digest("hex");
+  const inner = innerScript(script);
+  const sha256 = sha256Of(payload);
   const password = connection.sudoPassword?.();
   const rights = rightsOf.get(connection) ?? { terminal: false, password: false };
   rightsOf.set(connection, rights);

@@ -2,21 +2,26 @@
  * `drydock trust`: makes every client trust the CA, and proves it from each.
  */
 import type { Reporter } from "../reporter.ts";
-import { reachableAddresses } from "./address.ts";
+import { reachableAddresses, referenceNames } from "./address.ts";
 import { checkAuthority } from "./authority.ts";
 import type { Client, ClientResult } from "./client.ts";
-import type { Connection } from "./connection.ts";
 import { type ClientOptions, onEach } from "./on-each.ts";
 import { prove } from "./prove.ts";
 import { defaultTimeout } from "./reach.ts";
 import { runAsRoot } from "./remote-shell.ts";
-import * as docker from "./stores/docker.ts";
+import { certificatesIn } from "./stores/pem.ts";
+import type { StoreName } from "./stores/store.ts";
+import { type StoreOrder, type StoreWork, workOnStores } from "./stores/work.ts";
 
 export interface TrustOptions extends ClientOptions {
   /** PEM: the CA's certificate, or several */
   ca: string;
   /** the registry's */
   port: number;
+  /** the stores to work on; default: those of the runtimes that a client has */
+  stores?: readonly StoreName[] | undefined;
+  /** CAs of the registry that an earlier run put there go; else they stay beside the new one */
+  removeOld?: boolean;
 }
 
 /**
@@ -32,9 +37,15 @@ export async function trust(
   const ca = checkAuthority(options.ca);
   const { port, timeoutMs = defaultTimeout } = options;
   const addresses = reachableAddresses(options.addresses);
-  const directories = docker.certificateDirectories(addresses, port);
+  const order: StoreOrder = {
+    verb: "install",
+    names: referenceNames(addresses, port),
+    authorities: certificatesIn(ca),
+    removeOld: options.removeOld ?? false,
+    stores: options.stores,
+  };
   return await onEach(clients, options, reporter, "trust", async (connection, client) => {
-    const stores = await installStores(connection, client, { ca, directories });
+    const stores = await workOnStores(connection, client, order);
     const proof = await prove(connection, client, { ca, addresses, port, timeoutMs });
     return {
       name: client.name,
@@ -45,31 +56,8 @@ export async function trust(
   });
 }
 
-/** What the stores of a client say after the work on them. */
-export interface InstalledStores {
-  changed: boolean;
-  /** what stands in the way of the CA there, the worst first */
-  findings: { reason: string; hint: string }[];
-}
-
-async function installStores(
-  connection: Connection,
-  client: Client,
-  wanted: { ca: string; directories: readonly string[] },
-): Promise<InstalledStores> {
-  const { changed, shadowedBy } = await docker.install(connection, client, wanted.ca, wanted.directories);
-  const findings = shadowedBy.map((shadow) => ({
-    reason: `Podman and skopeo look into ${shadow} alone, which is there and lacks the CA`,
-    hint: "Remove it, or put the CA there as well.",
-  }));
-  return { changed, findings };
-}
-
 /** A result has room for one reason: the proof's comes before the stores'. */
-function firstOf(
-  proof: { reason?: string },
-  { findings }: InstalledStores,
-): { reason?: string; hint?: string } {
+function firstOf(proof: { reason?: string }, { findings }: StoreWork): { reason?: string; hint?: string } {
   return proof.reason === undefined ? { ...findings[0] } : {};
 }
 

@@ -2,6 +2,12 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 
+/** What is written to /etc stays in the folder. */
+const ownEtc = [
+  "mkdir -p $FOLDER/etc-written $FOLDER/etc-work",
+  "mount -t overlay -o lowerdir=/etc,upperdir=$FOLDER/etc-written,workdir=$FOLDER/etc-work overlay /etc",
+].join("; ");
+
 /**
  * @param setup shell lines, run as root in the namespace; FOLDER is in $FOLDER
  * @param command words, run after them
@@ -13,7 +19,7 @@ export async function inOwnNamespace(
   command: readonly string[],
   env: NodeJS.ProcessEnv = {},
 ): Promise<string> {
-  const script = ["set -e", ...setup, 'exec "$@"'].join("\n");
+  const script = ["set -e", ownEtc, ...setup, 'exec "$@"'].join("\n");
   const { stdout } = await promisify(execFile)("unshare", ["-m", "sh", "-c", script, "sh", ...command], {
     env: { PATH: process.env.PATH, LC_ALL: "C.UTF-8", FOLDER: folder, ...env },
   });

@@ -76,7 +76,7 @@ describe("this host itself", () => {
       const done = { name: "here", status: "changed", proven: true, provenAs: "127.0.0.2" };
       assert.deepEqual(told, { results: [done], asked });
       const file = join(folder, etc, `certs.d/127.0.0.2:${server.port}/ca.crt`);
-      assert.equal(await readFile(file, "utf8"), certificates.ca);
+      assert.ok((await readFile(file, "utf8")).endsWith(certificates.ca));
       assert.equal((await stat(file)).uid, 0);
       const again = await trustHere(etc, [...sudoers], [...command]);
       assert.equal(again.results[0]?.status, "ok");

@@ -9,14 +9,14 @@ import { promisify } from "node:util";
 import type { Client } from "../../src/trust/client.ts";
 import { Reach, type ReachOptions } from "../../src/trust/reach.ts";
 import { runAsRoot } from "../../src/trust/remote-shell.ts";
-import { install } from "../../src/trust/stores/docker.ts";
+import { workOnStores } from "../../src/trust/stores/work.ts";
 import { watchFor } from "../lab/secret-watch.ts";
 import { makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { withSudoers, withUsers } from "../lab/users.ts";
 
 const run = promisify(execFile);
 const canary = "canary-91ab sudo!'\\";
-const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
 const names = ["registry.plant7.lan", "registry.plant7.lan:443", "[fd00::1]:443"];
 let folder: string;
 let authorizedKey: string;
@@ -84,7 +84,9 @@ async function installAt(client: Client, password?: string): Promise<string> {
   try {
     const connection = await reach.connect(client);
     try {
-      const { changed } = await install(connection, client, pem, names);
+      const { changed } = await workOnStores(connection, client, {
+        ...{ verb: "install", names, authorities: [pem], removeOld: false, stores: ["docker"] },
+      });
       return changed ? "changed" : "ok";
     } finally {
       connection.close();
@@ -95,12 +97,18 @@ async function installAt(client: Client, password?: string): Promise<string> {
   }
 }
 
+/** The file begins with drydock's mark. */
+function withoutMark(text: string): string {
+  assert.match(text, /^# Written by drydock trust \(directories made: \d\)/);
+  return text.slice(text.indexOf("\n") + 1);
+}
+
 async function assertInstalled(host: Host): Promise<void> {
   const certs = join(host.etcDocker, "certs.d");
   assert.deepEqual((await readdir(certs)).sort(), [...names].sort());
   for (const name of names) {
     assert.deepEqual(await readdir(join(certs, name)), ["ca.crt"]);
-    assert.equal(await readFile(join(certs, name, "ca.crt"), "utf8"), pem);
+    assert.equal(withoutMark(await readFile(join(certs, name, "ca.crt"), "utf8")), `${pem}\n`);
     const { mode, uid, gid } = await stat(join(certs, name, "ca.crt"));
     assert.deepEqual([mode & 0o7777, uid, gid], [0o644, 0, 0]);
     assert.equal((await stat(join(certs, name))).mode & 0o7777, 0o755);
@@ -225,7 +233,7 @@ describe("the lines for sudoers that the docs have", () => {
         `install -o root -g root -m 0644 /dev/stdin ${certs}/registry.plant7.lan/ca.crt`,
         `install -o root -g root -m 0644 /dev/stdin -t /root ${certs}/registry.plant7.lan/.ca.crt.drydock`,
         `install -o root -g root -m 0644 /etc/shadow ${certs}/registry.plant7.lan/.ca.crt.drydock`,
-        `rm -f ${certs}/registry.plant7.lan/ca.crt`,
+        `rm -f ${certs}/registry.plant7.lan/another.crt`,
         "rm -f /etc/shadow",
       ])
         assert.notEqual((await connection.exec(`sudo -n -- ${command} </dev/null`)).code, 0, command);
@@ -241,8 +249,8 @@ describe("the lines for sudoers that the docs have", () => {
       await installAt(host.client),
       /make \/etc\/docker\/certs\.d\/\[fd00::1\]:443: sudo: .*docs\/sudo\.md/s,
     );
-    for (const name of names.slice(0, 2))
-      assert.deepEqual(await readdir(join(host.etcDocker, "certs.d", name)), []);
+    // An empty directory would hide another store.
+    assert.deepEqual(await readdir(host.etcDocker), []);
     assert.deepEqual(await host.leftovers(), []);
   });
 });
@@ -255,14 +263,15 @@ it("what is sent is checked where root has put it, before it gets its name", asy
     const connection = await reach.connect(client);
     // Between sending and writing, somebody changes the file.
     const script = [
-      "directory /etc/docker/x; echo more >>$payload; stage /etc/docker/x/ca.crt; publish; exit 0",
+      "make /etc/docker/x; echo more >>$payload;",
+      'stage /etc/docker/x/ca.crt $payload $want "-o root -g root -m 0644"; verify; publish; exit 0',
     ];
     await assert.rejects(
       runAsRoot(connection, client, script, [], pem),
       /write \/etc\/docker\/x\/ca\.crt: it has another sha256 there/,
     );
     connection.close();
-    assert.deepEqual(await readdir(join(host.etcDocker, "x")), []);
+    assert.deepEqual(await readdir(host.etcDocker), []);
     assert.deepEqual(await host.leftovers(), []);
   }
 });

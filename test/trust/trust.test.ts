@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { silentReporter } from "../../src/reporter.ts";
+import { referenceNames } from "../../src/trust/address.ts";
 import type { Client, ClientResult } from "../../src/trust/client.ts";
-import { certificateDirectories } from "../../src/trust/stores/docker.ts";
 import { checkClients, type TrustOptions, trust } from "../../src/trust/trust.ts";
 import { freePort, makeKey, type SshdOptions, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { type Certificates, makeCertificates, startTlsServer } from "./tls-server.ts";
@@ -99,7 +99,8 @@ describe("trust", () => {
       const file = join(certs, directory, "ca.crt");
       const { mode, uid, mtimeNs } = await stat(file, { bigint: true });
       assert.deepEqual([mode & 0o7777n, uid], [0o644n, 0n]);
-      assert.equal(await readFile(file, "utf8"), good.ca);
+      assert.match(await readFile(file, "utf8"), /^# Written by drydock trust \(directories made: 2\)/);
+      assert.ok((await readFile(file, "utf8")).endsWith(`remove\n${good.ca}`));
       times.set(file, mtimeNs);
     }
     assert.deepEqual(await trustOne(host.client), {
@@ -109,9 +110,6 @@ describe("trust", () => {
       provenAs: name,
     });
     for (const [file, mtimeNs] of times) assert.equal((await stat(file, { bigint: true })).mtimeNs, mtimeNs);
-
-    await writeFile(join(certs, `${name}:${server.port}`, "ca.crt"), other.ca);
-    assert.equal((await trustOne(host.client)).status, "changed");
   });
 
   it("does every good host, whatever the bad ones do, and names each", async () => {
@@ -171,28 +169,30 @@ describe("trust", () => {
     const failed = await trustOne(full.client);
     assert.equal(failed.status, "failed");
     assert.match(failed.reason ?? "", /^write \/etc\/docker\/certs\.d\/.*No space left on device/);
-    const seen = `/proc/${full.pid}/root/etc/docker/certs.d`;
-    for (const directory of await readdir(seen)) {
-      for (const file of await readdir(join(seen, directory))) assert.equal(file, "ca.crt");
-    }
+    assert.deepEqual(await readdir(`/proc/${full.pid}/root/etc/docker`), ["fill"]);
   });
 
-  it("finds a directory that hides Docker's from Podman and skopeo", async () => {
+  it("fills a directory that would hide Docker's from Podman and skopeo, or tells of it", async () => {
+    const reference = `${name}:${server.port}`;
     const host = await startHost({
       run: [
-        "mount -t tmpfs tmpfs /etc/containers",
-        `mkdir -p "/etc/containers/certs.d/${name}:${server.port}"`,
+        "mount -t tmpfs -o mode=755 tmpfs /etc/containers",
+        `mkdir -p "/etc/containers/certs.d/${reference}"`,
       ],
     });
-    const result = await trustOne(host.client);
+    const result = await trustOne(host.client, { stores: ["docker"] });
     assert.deepEqual([result.status, result.proven], ["changed", true]);
     assert.match(
       result.reason ?? "",
       /Podman and skopeo look into \/etc\/containers\/certs\.d\/registry\.plant7\.lan:\d+ alone/,
     );
-    const seen = `/proc/${host.pid}/root/etc/containers/certs.d/${name}:${server.port}`;
+    const seen = `/proc/${host.pid}/root/etc/containers/certs.d/${reference}`;
     await writeFile(join(seen, "mine.crt"), `${other.ca}${good.ca}`);
-    assert.equal((await trustOne(host.client)).reason, undefined);
+    assert.equal((await trustOne(host.client, { stores: ["docker"] })).reason, undefined);
+    await writeFile(join(seen, "mine.crt"), other.ca);
+    const both = await trustOne(host.client);
+    assert.deepEqual([both.status, both.reason], ["changed", undefined]);
+    assert.deepEqual((await readdir(seen)).sort(), ["ca.crt", "mine.crt"]);
   });
 
   it("works with a login shell that says much, umask 077, and with bash or BusyBox as /bin/sh", async () => {
@@ -330,15 +330,15 @@ describe("the proof", () => {
   });
 });
 
-it("the default port has two directories, any other one", () => {
-  assert.deepEqual(certificateDirectories(["a.lan", "fd00::1"], 443), [
+it("the default port has two names, any other one", () => {
+  assert.deepEqual(referenceNames(["a.lan", "fd00::1"], 443), [
     "a.lan",
     "a.lan:443",
     "[fd00::1]",
     "[fd00::1]:443",
   ]);
-  assert.deepEqual(certificateDirectories(["a.lan", "10.0.0.1"], 5000), ["a.lan:5000", "10.0.0.1:5000"]);
-  assert.throws(() => certificateDirectories(["../x"], 443));
+  assert.deepEqual(referenceNames(["a.lan", "10.0.0.1"], 5000), ["a.lan:5000", "10.0.0.1:5000"]);
+  assert.throws(() => referenceNames(["../x"], 443));
 });
 
 /** Shell lines that put users before those of the host's /etc/passwd and /etc/shadow; the first one counts. */

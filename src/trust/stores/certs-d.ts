@@ -1,0 +1,77 @@
+/**
+ * A certs.d directory: NAME/ca.crt for each name of the registry. Docker, Podman, CRI-O and skopeo read every
+ * *.crt of the directory that has the reference's own HOST[:PORT] as its name, at each request, with several
+ * certificates in a file. https://docs.docker.com/engine/security/certificates/
+ */
+import { certificateFile } from "../places.ts";
+import { isMarked } from "./mark.ts";
+import { certificatesIn, joined, without } from "./pem.ts";
+import type { Seen } from "./seen.ts";
+import type { StoreFinding, StorePlan, Wanted, WantedFile } from "./store.ts";
+
+/** The second name is for where the first is somebody else's file. */
+const fileNames = [certificateFile, "drydock-ca.crt"] as const;
+
+/** @param base the certs.d directory */
+export function certsDPatterns(base: string): string[] {
+  return [`${base}/*`, `${base}/*/*.crt`];
+}
+
+/**
+ * The CA beside whatever other *.crt is there, in a file of our own. A CA that we put there earlier stays after
+ * it in the same file, until it is to be removed.
+ */
+export function inCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
+  const plan: StorePlan = { files: [], gone: [], findings: [] };
+  for (const name of wanted.names) {
+    const file = caFile(`${base}/${name}`, seen, wanted);
+    if (file === undefined) continue;
+    if ("reason" in file) plan.findings.push(file);
+    else plan.files.push(file);
+  }
+  return plan;
+}
+
+/** @returns undefined where somebody else's file holds the CA already */
+function caFile(directory: string, seen: Seen, wanted: Wanted): WantedFile | StoreFinding | undefined {
+  const textOf = (name: string) => seen.at(`${directory}/${name}`)?.text;
+  const own = fileNames.find((name) => isMarked(textOf(name)));
+  if (own === undefined && holds(seen, directory, wanted.authorities)) return undefined;
+  const name = own ?? fileNames.find((each) => seen.at(`${directory}/${each}`) === undefined);
+  if (name === undefined) {
+    return {
+      level: "error",
+      reason: `${fileNames.map((each) => `${directory}/${each}`).join(" and ")} are not drydock's`,
+      hint: "Rename one of them: every *.crt there is read, whatever its name.",
+    };
+  }
+  const old = wanted.removeOld ? [] : without(certificatesIn(textOf(name) ?? ""), wanted.authorities);
+  const content = joined([...wanted.authorities, ...old]);
+  return { path: `${directory}/${name}`, content, ours: true };
+}
+
+/** Whether the *.crt files of a directory hold all of the certificates. */
+export function holds(seen: Seen, directory: string, authorities: readonly string[]): boolean {
+  const files = seen.in(directory).filter((name) => name.endsWith(".crt"));
+  const there = files.flatMap((name) => certificatesIn(seen.at(`${directory}/${name}`)?.text ?? ""));
+  return without(authorities, there).length === 0;
+}
+
+/**
+ * What is drydock's and this registry's: under one of its names, or with its CA in it. A client may trust
+ * several registries that drydock installed.
+ */
+export function outOfCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
+  const isThisRegistrys = (directory: string, text = "") =>
+    wanted.names.includes(directory) ||
+    (wanted.authorities.length > 0 && without(wanted.authorities, certificatesIn(text)).length === 0);
+  const gone = seen.in(base).flatMap((directory) =>
+    fileNames
+      .map((name) => `${base}/${directory}/${name}`)
+      .filter((path) => {
+        const text = seen.at(path)?.text;
+        return isMarked(text) && isThisRegistrys(directory, text);
+      }),
+  );
+  return { files: [], gone, findings: [] };
+}

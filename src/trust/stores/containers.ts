@@ -1,0 +1,39 @@
+/**
+ * The trust store of Podman, Buildah, CRI-O and skopeo. They take the first directory of a name that exists,
+ * even if it is empty: the user's own, then this one, then Docker's (containers-certs.d(5)).
+ */
+import { containersFolder } from "../places.ts";
+import { certsDPatterns, holds, inCertsD, outOfCertsD } from "./certs-d.ts";
+import type { Seen } from "./seen.ts";
+import type { Store, StoreFinding, Wanted } from "./store.ts";
+
+/** The login user's. */
+const usersBase = "~/.config/containers/certs.d";
+
+const programs = ["podman", "skopeo", "buildah", "crio"] as const;
+
+export const containers: Store = {
+  name: "containers",
+  isRoots: true,
+  programs,
+  looksAt: () => [...certsDPatterns(containersFolder), ...certsDPatterns(usersBase)],
+  isThere: (seen) => seen.has(...programs) || seen.at(containersFolder) !== undefined,
+  install: (seen, wanted) => {
+    const plan = inCertsD(containersFolder, seen, wanted);
+    plan.findings.push(...shadows(usersBase, seen, wanted));
+    return plan;
+  },
+  remove: (seen, wanted) => outOfCertsD(containersFolder, seen, wanted),
+};
+
+/** Directories of `base` that hide the store behind it, and don't hold the CA. */
+export function shadows(base: string, seen: Seen, { names, authorities }: Wanted): StoreFinding[] {
+  return names
+    .map((name) => seen.absolute(`${base}/${name}`))
+    .filter((directory) => seen.at(directory) !== undefined && !holds(seen, directory, authorities))
+    .map((directory) => ({
+      level: "note",
+      reason: `Podman and skopeo look into ${directory} alone, which is there and lacks the CA`,
+      hint: "Remove it, or put the CA there as well.",
+    }));
+}

@@ -1,0 +1,20 @@
+/**
+ * The first line of every file that is drydock's own, so that it is known again: a comment in PEM (what stands
+ * outside of the blocks), TOML and YAML alike. It also says how many of the directories above were made for the
+ * file, since these go with it.
+ */
+const pattern = /^# Written by drydock trust \(directories made: (\d+)\)/;
+
+export function withMark(content: string, directoriesMade: number): string {
+  const line = `# Written by drydock trust (directories made: ${directoriesMade}), for drydock trust --remove`;
+  return `${line}\n${content}`;
+}
+
+export function isMarked(text: string | undefined): boolean {
+  return text !== undefined && pattern.test(text);
+}
+
+/** @returns 0 where there is no mark */
+export function directoriesMade(text: string | undefined): number {
+  return Number(pattern.exec(text ?? "")?.[1] ?? 0);
+}
