@@ -1,13 +1,18 @@
 /** What is inside a bundle, as text for people: shared by `bundle` and `inspect`. */
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { describeMatch } from "../archive/packages.ts";
-import { columns, count, formatBytes, printable } from "./format.ts";
+import { shortDigest } from "../oci/digest.ts";
+import { fittedTable } from "./fitted-table.ts";
+import { count, formatBytes, printable, shortenDigests } from "./format.ts";
 
 /** Longer lists are cut, and what is left out is counted; `inspect --json` has all. */
 export const longestList = 40;
 
-/** Name, addresses, content in numbers; then the images and what else is inside. */
-export function describeContents(index: BundleIndex, size: number): string {
+/**
+ * Name, addresses, content in numbers; then the images and what else is inside.
+ * @param width of the terminal, where there is one
+ */
+export function describeContents(index: BundleIndex, size: number, width?: number): string {
   const facts = [
     ["name", `${index.name}, release ${index.release}, made ${index.created}`],
     ["size", `${formatBytes(size)} (${size} bytes)`],
@@ -17,8 +22,8 @@ export function describeContents(index: BundleIndex, size: number): string {
     ["certificates", certificatesText(index)],
   ];
   const sections = [
-    columns(facts.map(onOneLine)),
-    list("images", imageRows(index)),
+    fittedTable(facts.map(onOneLine), { width }),
+    list("images", imageRows(index), width),
     list(
       "seeds",
       index.seeds.map(({ source, size: bytes, packed }) => [
@@ -26,22 +31,21 @@ export function describeContents(index: BundleIndex, size: number): string {
         formatBytes(bytes),
         packed ? "carried packed" : "unpacked",
       ]),
+      width,
     ),
     list(
       "files",
       index.files.map(({ name }) => [name]),
+      width,
     ),
-    list(packagesTitle, packageRows(index)),
-    list(
-      "left out",
-      [...index.leftOut, ...index.seeds.flatMap((seed) => seed.leftOut)].map(({ what, why }) => [what, why]),
-    ),
+    list(packagesTitle, packageRows(index), width),
+    list("left out", [...index.leftOut, ...index.seeds.flatMap((seed) => seed.leftOut)].map(noteRow), width),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
 /** A name with a line end in it could pass for a line of ours. */
-function onOneLine(row: string[]): string[] {
+export function onOneLine(row: string[]): string[] {
   return row.map((cell) => printable(cell));
 }
 
@@ -70,7 +74,7 @@ function imageRows({ repositories, images }: BundleIndex): string[][] {
   return Object.entries(repositories).flatMap(([repository, { tags }]) =>
     Object.entries(tags).map(([tag, digest]) => {
       const name = `${repository}:${tag}`;
-      return [name, digest.slice("sha256:".length, "sha256:".length + 12), platforms.get(name) ?? ""];
+      return [shortenDigests(name), shortDigest(digest), platforms.get(name) ?? ""];
     }),
   );
 }
@@ -85,11 +89,15 @@ function packageRows({ packages, blobs }: BundleIndex): string[][] {
   });
 }
 
-/** A table under its title, cut if it is long; "" if it is empty. */
-export function list(title: string, rows: string[][]): string {
+export function noteRow({ what, why }: { what: string; why: string }): string[] {
+  return [shortenDigests(what), shortenDigests(why)];
+}
+
+/** A table under its title, cut if it is long; "" if it is empty. @param width of the terminal */
+export function list(title: string, rows: string[][], width?: number): string {
   if (rows.length === 0) return "";
   const shown = rows.slice(0, longestList).map(onOneLine);
   const more =
     rows.length > shown.length ? `\n  and ${rows.length - shown.length} more (--json lists all)` : "";
-  return `${title}\n${columns(shown, { indent: 2 })}${more}`;
+  return `${title}\n${fittedTable(shown, { indent: 2, width })}${more}`;
 }

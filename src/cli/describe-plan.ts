@@ -1,15 +1,19 @@
 /** What `bundle --dry-run` found, as text for people. */
 import type { DryRun, PlannedImage, PlannedSeed } from "../bundle/dry-run.ts";
 import { shortDigest } from "../oci/digest.ts";
-import { packagesTitle } from "./describe-bundle.ts";
-import { columns, count, formatBytes, printable } from "./format.ts";
+import { noteRow, onOneLine, packagesTitle } from "./describe-bundle.ts";
+import { fittedTable } from "./fitted-table.ts";
+import { count, formatBytes, printable } from "./format.ts";
 
 const later = "known when built";
 
-export function describePlan(plan: DryRun): string {
+/** @param width of the terminal, where there is one */
+export function describePlan(plan: DryRun, width?: number): string {
   const { name, release, registry, images, seeds, packages, unknown, leftOut, lock } = plan;
+  const table = (title: string, rows: string[][]) =>
+    rows.length === 0 ? "" : `${title}\n${fittedTable(rows.map(onOneLine), { indent: 2, width })}`;
   const sections = [
-    columns([["name", `${name}, release ${release}`]]),
+    fittedTable([["name", `${name}, release ${release}`]]),
     table("the registry's own image", [imageRow(registry)]),
     table("images", images.map(imageRow)),
     table("seeds", seeds.map(seedRow)),
@@ -17,22 +21,12 @@ export function describePlan(plan: DryRun): string {
       packagesTitle,
       packages.map(({ hosts, count: files, size }) => [hosts, count(files, "file"), formatBytes(size)]),
     ),
-    table(
-      "left out",
-      leftOut.map(({ what, why }) => [what, why]),
-    ),
-    columns(totals(plan)),
-    table(
-      "not counted above",
-      unknown.map(({ what, why }) => [what, why]),
-    ),
+    table("left out", leftOut.map(noteRow)),
+    fittedTable(totals(plan), { width }),
+    table("not counted above", unknown.map(noteRow)),
     lock === undefined ? "Nothing was written." : `Written: ${lock}, and nothing else.`,
   ];
   return printable(sections.filter((section) => section !== "").join("\n\n"), true);
-}
-
-function table(title: string, rows: string[][]): string {
-  return rows.length === 0 ? "" : `${title}\n${columns(rows, { indent: 2 })}`;
 }
 
 function imageRow({ source, repository, tag, digest, platforms, size }: PlannedImage): string[] {

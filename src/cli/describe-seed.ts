@@ -6,21 +6,25 @@ import type {
   SeedReport,
 } from "../bundle/seed-report.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
-import { list, longestList } from "./describe-bundle.ts";
-import { columns, count, formatBytes } from "./format.ts";
+import { list, longestList, noteRow } from "./describe-bundle.ts";
+import { fittedTable } from "./fitted-table.ts";
+import { count, formatBytes, shortenDigests, wrapped } from "./format.ts";
 
-export function describeSeed(report: SeedReport): string {
+/** @param width of the terminal, where there is one */
+export function describeSeed(report: SeedReport, width?: number): string {
   const { repositories, orphans, damaged, files, defects, leftOut, serves } = report;
   const sections = [
-    columns(facts(report)),
+    fittedTable(facts(report), { width }),
     list(
       "a site would serve",
-      serves.map((name) => [name]),
+      serves.map((name) => [shortenDigests(name)]),
+      width,
     ),
-    ...trees(repositories),
+    ...trees(repositories, width),
     list(
       "blobs that no image manifest needs",
       orphans.map(({ digest, size }) => [shortDigest(digest), formatBytes(size)]),
+      width,
     ),
     list(
       "blobs with the content of others",
@@ -29,28 +33,35 @@ export function describeSeed(report: SeedReport): string {
         formatBytes(size),
         `has the content of ${shortDigest(found)}`,
       ]),
+      width,
     ),
-    list("uploads that did not end", files.uploads.map(inOneCell)),
-    list("other files of the storage", files.others.map(inOneCell)),
-    list("files outside of the storage", files.foreign.map(inOneCell)),
+    list("uploads that did not end", files.uploads.map(inOneCell), width),
+    list("other files of the storage", files.others.map(inOneCell), width),
+    list("files outside of the storage", files.foreign.map(inOneCell), width),
     list(
       "left out",
       leftOut
         .filter((one) => !defects.some(({ what, why }) => what === one.what && why === one.why))
         .map(noteRow),
+      width,
     ),
-    list("damaged or missing", defects.map(noteRow)),
+    list("damaged or missing", defects.map(noteRow), width),
     defects.length === 0
       ? ""
-      : "A site could not serve all of it: `bundle` takes it only with --allow-incomplete, without what is\nnot whole.",
+      : wrapped(
+          "A site could not serve all of it: `bundle` takes it only with --allow-incomplete, without what is not whole.",
+          width,
+        ),
   ];
   return sections.filter((section) => section !== "").join("\n\n");
 }
 
 /** Each repository is a list of its own, cut if it is long. */
-function trees(repositories: SeedReport["repositories"]): string[] {
+function trees(repositories: SeedReport["repositories"], width: number | undefined): string[] {
   const all = Object.entries(repositories);
-  const shown = all.slice(0, longestList).map(([name, repository]) => list(name, repositoryRows(repository)));
+  const shown = all
+    .slice(0, longestList)
+    .map(([name, repository]) => list(name, repositoryRows(repository), width));
   const more = all.length - shown.length;
   return more > 0
     ? [...shown, `and ${count(more, "more repository", "more repositories")} (--json lists all)`]
@@ -76,12 +87,6 @@ function inOneCell(path: string): string[] {
   return [path];
 }
 
-/** Digests stand in full in --json. */
-function noteRow({ what, why }: { what: string; why: string }): string[] {
-  const shorten = (text: string) => text.replace(/sha256:([0-9a-f]{12})[0-9a-f]{52}/g, "$1");
-  return [`${shorten(what)}: ${shorten(why)}`];
-}
-
 /** Each tag with all that is below it, then the revisions without a tag. What was shown once is only named again. */
 function repositoryRows({ tags, revisions }: ReportedRepository): string[][] {
   const rows: string[][] = [];
@@ -100,7 +105,7 @@ function repositoryRows({ tags, revisions }: ReportedRepository): string[][] {
     if (revision.config) rows.push(blobRow("config", revision.config, indent));
     for (const layer of revision.layers) rows.push(blobRow("layer", layer, indent));
   };
-  for (const [tag, digest] of Object.entries(tags)) show(digest, tag, "");
+  for (const [tag, digest] of Object.entries(tags)) show(digest, shortenDigests(tag), "");
   for (const digest of Object.keys(revisions) as Digest[]) {
     if (!shown.has(digest)) show(digest, "no tag", "");
   }

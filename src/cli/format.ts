@@ -70,7 +70,7 @@ export function columns(
 }
 
 /** How many columns of a terminal it takes, colours aside, if every character takes one. */
-function widthOf(text: string): number {
+export function widthOf(text: string): number {
   return [...stripVTControlCharacters(text)].length;
 }
 
@@ -90,6 +90,13 @@ export function wrapped(text: string, width = Number.POSITIVE_INFINITY): string 
     return lines.join("\n");
   };
   return text.split("\n").map(wrapLine).join("\n");
+}
+
+/** Digests, and tags that are made of one (cosign's), by their first twelve digits; --json has them in full. */
+export function shortenDigests(text: string): string {
+  return text.replace(/sha256([:-])([0-9a-f]{12})[0-9a-f]{52}/g, (_, mark: string, digits: string) =>
+    mark === ":" ? digits : `sha256-${digits}`,
+  );
 }
 
 /**

@@ -125,7 +125,7 @@ export default class Bundle extends DrydockCommand {
     if (flags["dry-run"]) {
       const { dryRun } = await import("../bundle/dry-run.ts");
       const plan = await dryRun(args.manifest, what, this.reporter);
-      this.log(describePlan(plan));
+      this.log(describePlan(plan, process.stdout.columns));
       return plan;
     }
     const { bundle } = await import("../bundle/bundle.ts");
@@ -195,7 +195,7 @@ async function protection(flags: {
 }
 
 function resultText({ path, digest, size, index, code, newCertificates, lock }: BundleResult): string {
-  const parts = [`${path}\ndigest        ${digest}`, describeContents(index, size)];
+  const parts = [`${path}\ndigest        ${digest}`, describeContents(index, size, process.stdout.columns)];
   if (lock !== undefined) parts.push(`Lock file: ${lock}`);
   if (newCertificates !== undefined) parts.push(`Certificates: ${newCertificates}.`);
   if (code !== undefined)

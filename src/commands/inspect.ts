@@ -72,7 +72,7 @@ export default class Inspect extends DrydockCommand {
         return await reportSeed(chunksOf(source), name, step);
       });
       await source.close();
-      this.log(describeSeed(seed));
+      this.log(describeSeed(seed, process.stdout.columns));
       const [first] = seed.defects;
       if (first !== undefined) process.exitCode = exitCodes[first.kind];
       return { seed };
@@ -93,7 +93,7 @@ export default class Inspect extends DrydockCommand {
       return bytes && describeCertificate(bytes.toString("utf8"));
     };
     const certificates = { ...present("ca", describe(ca)), ...present("server", describe(server)) };
-    this.log(`digest        ${digest}\n${describeContents(index, size)}`);
+    this.log(`digest        ${digest}\n${describeContents(index, size, process.stdout.columns)}`);
     const rows = Object.entries(certificates).map(([name, one]) => [
       name === "ca" ? "CA" : name,
       one.subject,

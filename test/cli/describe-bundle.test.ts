@@ -65,6 +65,29 @@ test("a long list is cut, and says by how much", () => {
   );
 });
 
+test("cosign's tags and what is left out: digests are short, and all fits 80 columns", () => {
+  const digest = digestOf("an image");
+  const tags = Object.fromEntries(
+    ["1.36", ...["att", "sbom", "sig"].map((end) => `sha256-${digest.slice(7)}.${end}`)].map((tag) => [
+      tag,
+      manifest,
+    ]),
+  );
+  const repository = "platform-team/monitoring/node-exporter";
+  const text = describeContents(
+    {
+      ...index,
+      repositories: { [repository]: { tags, revisions: [manifest], layers: [] } },
+      leftOut: [{ what: `${repository}: revision ${digest}`, why: `its layer ${manifest} is missing` }],
+    },
+    5 * 1024,
+    80,
+  );
+  assert.match(text, new RegExp(`sha256-${digest.slice(7, 19)}\\.sbom`));
+  assert.doesNotMatch(text, /[0-9a-f]{64}/);
+  for (const line of text.split("\n")) assert.ok(line.length <= 80, line);
+});
+
 test("names from a hostile bundle cannot steer the terminal, nor pass for a line of ours", () => {
   const text = describe({
     files: [{ name: "a\u001b[2J\u001b]0;x\u0007b\r\u202ec", digest: manifest }],

@@ -88,7 +88,7 @@ describe("drydock inspect SEED", () => {
     assert.equal(missing.code, 3);
     assert.match(
       missing.stdout,
-      /^damaged or missing\n {2}legacy\/large@[0-9a-f]{12} \(tag 1, latest\): blob /m,
+      /^damaged or missing\n {2}legacy\/large@[0-9a-f]{12} \(tag 1, latest\) +blob /m,
     );
     const cut = await drydock(["inspect", "cut.tar.gz"], { cwd });
     assertRefused(cut, { exit: 4, says: ["truncated"] });
