@@ -11,9 +11,10 @@ export default class Uninstall extends DrydockCommand {
   static override description =
     "Removes the container, the registry's image in the engine, the releases' records, and what this host " +
     "remembers of the site. The images that were served (storage), certificates and files stay, unless " +
-    "--delete-data is given. It works after an install that failed, goes on past what it cannot remove, and " +
+    "--delete-data is given, now or later. It works after an install that failed, goes on past what it cannot remove, and " +
     "can be run again. Clients are not touched. A registry that install --adopt took over gets its container " +
-    "back, on the data as they are now; with --delete-data it is removed, since its data goes.";
+    "back, on the data as they are now; with --delete-data it is removed, since its data goes. Data are not " +
+    "deleted while another container uses them, or while the engine cannot say whether one does.";
   static override flags = {
     site: Flags.string({
       helpValue: "DIR",
@@ -35,7 +36,8 @@ export default class Uninstall extends DrydockCommand {
 
   async run(): Promise<UninstallResult> {
     const { flags } = await this.parse(Uninstall);
-    const { isDeletable, uninstall } = await import("../install/uninstall.ts");
+    const { isDeletable } = await import("../install/deletable.ts");
+    const { uninstall } = await import("../install/uninstall.ts");
     const deleteData = flags["delete-data"];
     if (deleteData && !flags.yes) {
       const found = await isDeletable(flags.site);
@@ -55,17 +57,17 @@ export default class Uninstall extends DrydockCommand {
   }
 }
 
-function describe({ site, removed, kept, emptied, givenBack, left }: UninstallResult): string {
+function describe({ site, removed, kept, emptied, givenBack, left, deletable }: UninstallResult): string {
   const indented = (lines: string[]) => lines.map((line) => `  ${line}`);
-  const lines =
-    removed.length === 0 ? [`Nothing of drydock's is at ${site}.`] : ["Removed:", ...indented(removed)];
+  const nothing = `Nothing of drydock's is at ${site}${kept.length > 0 ? " but data" : ""}.`;
+  const lines = removed.length === 0 ? [nothing] : ["Removed:", ...indented(removed)];
   if (givenBack !== undefined)
     lines.push("Given back, as it was before drydock:", `  container ${givenBack}`);
-  if (kept.length > 0)
-    lines.push(
-      givenBack === undefined ? "Kept, to be removed by hand when nobody needs it any more:" : "Kept:",
-      ...indented(kept),
-    );
+  if (kept.length > 0) {
+    lines.push("Kept:", ...indented(kept));
+    if (deletable)
+      lines.push("When nobody needs that any more:", `  drydock uninstall --delete-data --site ${site}`);
+  }
   if (emptied.length > 0) lines.push("Empty now, and still mounted:", ...indented(emptied));
   if (left.length > 0) {
     lines.push("Could not be removed:", ...indented(left.map(({ what, why }) => `${what}: ${why}`)));

@@ -3,7 +3,7 @@
  * it cannot remove, says so in the end, and can be run again. It needs nothing of what an install leaves:
  * neither a release nor a whole record.
  */
-import { lstat, readdir, realpath, unlink } from "node:fs/promises";
+import { lstat, realpath, unlink } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { inspectContainer, removeContainer } from "../engine/container.ts";
 import { connectEngine, type Engine, engineFailure, engineStatus } from "../engine/engine.ts";
@@ -13,8 +13,9 @@ import { type Reporter, runStep } from "../reporter.ts";
 import { type AdoptedContainer, readAdopted } from "../site/adopted.ts";
 import { removeTemporaries } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { configFolder, findSite, forgetSite } from "../site/record.ts";
+import { configFolder, findSite, forgetSite, leaveData } from "../site/record.ts";
 import { removeContainers } from "./containers.ts";
+import { checkDeletable, isDrydocks, namesIn } from "./deletable.ts";
 import { bringBack } from "./give-back.ts";
 import { adoptedName, containerName } from "./registry-container.ts";
 import { removeEmpty, removeTree } from "./remove-tree.ts";
@@ -34,6 +35,8 @@ export interface UninstallResult {
   removed: string[];
   /** paths of the data that stay */
   kept: string[];
+  /** present if a later run may delete what is kept: it was not there before drydock */
+  deletable?: true;
   /** mount points that are empty now */
   emptied: string[];
   /** the container that was here before drydock, if it is there again */
@@ -42,13 +45,13 @@ export interface UninstallResult {
   left: { what: string; why: string }[];
 }
 
-/** @throws DrydockError "preflight" if the data would be deleted of a directory that is not drydock's. */
+/** @throws DrydockError "preflight" if data would be deleted that are not drydock's, or that a container uses. */
 export async function uninstall(options: UninstallOptions, reporter: Reporter): Promise<UninstallResult> {
   const layout = await findSite(options.site);
   const lock = await takeLock("site", layout.root);
   try {
-    const claimed = (await exists(layout.marker)) || (await exists(layout.adopted.record));
-    if (options.deleteData) await checkDeletable(layout, claimed);
+    const claimed = await isDrydocks(layout);
+    if (options.deleteData) await checkDeletable(layout);
     const result: UninstallResult = { site: layout.root, removed: [], kept: [], emptied: [], left: [] };
     const adopted = await readAdopted(layout).catch(() => undefined);
     await runStep(reporter, "container", async () => {
@@ -56,7 +59,10 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
       if (adopted?.container) await release(layout, adopted.container, options.deleteData, result);
     });
     await runStep(reporter, "files", async () => {
-      if (claimed && options.deleteData) await deleteAll(layout, result);
+      // A container that is still there would serve what is being deleted.
+      if (options.deleteData && result.left.some(({ what }) => what === whatContainer))
+        result.left.push({ what: layout.root, why: "its container has to go first" });
+      else if (claimed && options.deleteData) await deleteAll(layout, result);
       else if (claimed) await removeOwn(layout, result);
       await attempt(result, "this host's record of where the site is", async () => {
         if (await forgetSite(layout)) result.removed.push(join(configFolder(), "site.json"));
@@ -68,35 +74,14 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
   }
 }
 
-/**
- * What would be deleted by --delete-data, if there is anything: to ask about it before. With it goes the
- * container that was there before drydock, if there was one.
- */
-export async function isDeletable(
-  site: string | undefined,
-): Promise<{ folder: string; container?: string } | undefined> {
-  const layout = await findSite(site);
-  const claimed = (await exists(layout.marker)) || (await exists(layout.adopted.record));
-  await checkDeletable(layout, claimed);
-  if (!claimed) return undefined;
-  const adopted = await readAdopted(layout).catch(() => undefined);
-  return { folder: layout.root, ...(adopted?.container ? { container: adoptedName } : {}) };
-}
-
-async function checkDeletable({ root }: SiteLayout, claimed: boolean): Promise<void> {
-  const refuse = (why: string) =>
-    new DrydockError("preflight", `delete "${root}": ${why}`, {
-      hint: "Nothing was removed. Name the site's directory with --site, or remove this one by hand.",
-    });
-  if ((await realpath(root).catch(() => root)) === "/") throw refuse("that is the whole file system");
-  if (!claimed && (await holdsSomething(root))) throw refuse("it is not drydock's: no drydock.json is in it");
-}
-
 async function removeFromEngine(layout: SiteLayout, result: UninstallResult): Promise<void> {
-  await attempt(result, "the registry's container and image", async () => {
-    const engine = connectEngine();
-    for (const name of await removeContainers(engine, layout)) result.removed.push(`container ${name}`);
-    for (const name of await removeImages(engine)) result.removed.push(`image ${name}`);
+  await attempt(result, whatContainer, async () => {
+    for (const name of await removeContainers(connectEngine(), layout))
+      result.removed.push(`container ${name}`);
+  });
+  if (result.left.length > 0) return;
+  await attempt(result, "the registry's image", async () => {
+    for (const name of await removeImages(connectEngine())) result.removed.push(`image ${name}`);
   });
 }
 
@@ -123,6 +108,7 @@ async function release(
   });
 }
 
+const whatContainer = "the registry's container and image";
 const whatAdopted = "the container that was here before drydock";
 
 /** Whether its record is still needed. */
@@ -157,15 +143,23 @@ async function removeImage(engine: Engine, name: string): Promise<boolean> {
   }
 }
 
-/** What is drydock's own in the site; the marker last, so that a run that is cut short can be repeated. */
+/**
+ * What is drydock's own in the site. The marker stays beside data that are kept, so that they can be deleted
+ * later; but not where they, or some of them, were there before drydock.
+ */
 async function removeOwn(layout: SiteLayout, result: UninstallResult): Promise<void> {
-  const own = [layout.releases, layout.incoming, layout.journal, layout.marker];
+  const isAdopted = await exists(layout.adopted.record);
+  const own = [layout.releases, layout.incoming, layout.journal];
   for (const path of isHeld(result) ? own : [...own, layout.adopted.folder]) await remove(path, result);
   // A run that was killed may have left some.
   for (const folder of [layout.root, layout.certs])
     await attempt(result, folder, () => removeTemporaries(folder));
   for (const path of [layout.storage, layout.certs, layout.files])
     if ((await namesIn(path)).length > 0) result.kept.push(path);
+  if (result.kept.length > 0 && !isAdopted) {
+    result.deletable = true;
+    await attempt(result, layout.marker, () => leaveData(layout));
+  } else await remove(layout.marker, result);
   if (result.kept.length > 0 || (await namesIn(layout.root)).length > 0) return;
   await attempt(result, layout.root, async () => {
     result.emptied.push(...(await removeEmpty(layout.root)));
@@ -206,21 +200,4 @@ async function attempt(result: UninstallResult, what: string, work: () => Promis
 
 async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined;
-}
-
-/** Anything but empty folders, which may be mount points that were emptied. */
-async function holdsSomething(root: string): Promise<boolean> {
-  for (const name of await namesIn(root)) {
-    const path = join(root, name);
-    if (!(await lstat(path)).isDirectory() || (await namesIn(path)).length > 0) return true;
-  }
-  return false;
-}
-
-/** None if there is no such folder. */
-async function namesIn(path: string): Promise<string[]> {
-  return await readdir(path).catch((error: unknown) => {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return [];
-    throw new DrydockError("host", `read "${path}": ${errorText(error)}`, { cause: error });
-  });
 }

@@ -2,7 +2,8 @@
  * What a site remembers: that it is drydock's, where it is, and each release that was installed.
  *
  *   <site>/drydock.json                  {"formatVersion": 1}: written before anything else; "current" is
- *                                        the digest of the bundle whose release is served
+ *                                        the digest of the bundle whose release is served; "uninstalled",
+ *                                        a time: drydock has left, and the data that it made are kept
  *   /etc/drydock/site.json               {"site": "/srv/docker-registry"}
  *   <site>/releases/<hex>/release.json   a ReleaseRecord
  */
@@ -68,9 +69,22 @@ export async function claimSite(layout: SiteLayout): Promise<void> {
   await writeDurably(layout.marker, `${JSON.stringify({ formatVersion: 1 })}\n`);
 }
 
-/** Whether drydock made, or took over, this site. @throws DrydockError "host" if it cannot be read. */
+/** Whether drydock made, or took over, this site, and has not left it. @throws DrydockError "host" if it cannot be read. */
 export async function isClaimed(layout: SiteLayout): Promise<boolean> {
-  return (await readJson(layout.marker)) !== undefined;
+  const marker = await readJson(layout.marker);
+  return marker !== undefined && !hasLeft(marker);
+}
+
+/** Says that drydock has left, and that what is there are its data. Writes nothing if it is said already. */
+export async function leaveData(layout: SiteLayout, now = new Date()): Promise<void> {
+  // A marker that is no JSON any more says nothing.
+  if (hasLeft(await readJson(layout.marker).catch(() => undefined))) return;
+  const marker = { formatVersion: 1, uninstalled: now.toISOString() };
+  await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
+}
+
+function hasLeft(marker: unknown): boolean {
+  return typeof Object(marker).uninstalled === "string";
 }
 
 /** The bundle whose release is served now, as the site's marker says; undefined before the first is complete. */

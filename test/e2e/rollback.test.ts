@@ -175,15 +175,19 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
     );
     assert.match(
       removed.stdout,
-      /\nKept, .*:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\n$/,
+      /\nKept:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\nWhen nobody needs that any more:\n {2}drydock uninstall --delete-data --site \/srv\/docker-registry\n$/,
     );
-    assert.deepEqual((await readdir(site.siteDir)).sort(), ["certs", "storage"]);
+    assert.deepEqual((await readdir(site.siteDir)).sort(), ["certs", "drydock.json", "storage"]);
     assert.ok(!(await readdir(site.etc)).includes("drydock"));
     const { stdout } = await site.run("docker", ["ps", "--all", "--quiet"]);
     assert.equal(stdout, "");
     const again = await atSite("uninstall");
     assert.equal(again.code, 0);
-    assert.equal(again.stdout, "Nothing of drydock's is at /srv/docker-registry.\n");
+    assert.match(again.stdout, /^Nothing of drydock's is at \/srv\/docker-registry but data\.\nKept:\n/);
+    const deleted = await atSite("uninstall", "--delete-data", "--yes");
+    assert.equal(deleted.code, 0, deleted.stderr);
+    await assert.rejects(readdir(site.siteDir), { code: "ENOENT" });
+    await site.run("mkdir", ["-p", "/srv/docker-registry/storage/theirs"]);
     const foreign = await atSite("uninstall", "--delete-data", "--yes");
     assert.equal(foreign.code, 6);
     assert.match(foreign.stderr, /it is not drydock's: no drydock\.json is in it/);

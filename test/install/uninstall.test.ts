@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { inspectContainer, removeContainer } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
+import { isDeletable } from "../../src/install/deletable.ts";
 import { siteLabel } from "../../src/install/registry-container.ts";
 import { imageRepository } from "../../src/install/serve.ts";
 import { uninstall } from "../../src/install/uninstall.ts";
@@ -43,6 +44,15 @@ async function ourImages(): Promise<string[]> {
   return all.flatMap(({ RepoTags }) => RepoTags ?? []).filter((name) => name.startsWith(imageRepository));
 }
 
+/** Where no engine answers. */
+async function withoutEngine(work: () => Promise<void>): Promise<void> {
+  const address = process.env.DOCKER_HOST;
+  process.env.DOCKER_HOST = "unix:///run/no-engine.sock";
+  await work().finally(() => {
+    process.env.DOCKER_HOST = address;
+  });
+}
+
 async function nothingInEngine(what: string): Promise<void> {
   for (const name of ["registry", "registry-previous", "registry-next"])
     assert.equal(await inspectContainer(engine, name), undefined, `${what}: ${name}`);
@@ -63,12 +73,54 @@ test("only the data is left, as it was; a second run finds nothing", async () =>
   assert.ok(removed.includes("container registry"));
   assert.deepEqual(kept, [layout.storage, layout.certs]);
   assert.deepEqual(await data(), before);
-  assert.deepEqual((await readdir(layout.root)).sort(), ["certs", "storage"]);
+  assert.deepEqual((await readdir(layout.root)).sort(), ["certs", "drydock.json", "storage"]);
   assert.equal(await exists(remembered), false);
   await nothingInEngine("uninstalled");
   const state = await snapshot(layout.root);
   assert.deepEqual((await remove(layout)).removed, []);
   assert.deepEqual(await snapshot(layout.root), state);
+});
+
+test("data that were kept can be deleted later, but are not taken for a site", async () => {
+  const layout = newSite();
+  await installAt(layout, bundle);
+  await remove(layout);
+  await assert.rejects(installAt(layout, bundle), { kind: "preflight" });
+  assert.deepEqual((await remove(layout, true)).left, []);
+  assert.equal(await exists(layout.root), false);
+});
+
+test("data are not deleted under a container that uses them, nor where the engine cannot say", async () => {
+  const layout = newSite();
+  await installAt(layout, bundle);
+  const image = (await ourImages())[0] ?? "";
+  const whole = await snapshot(layout.root);
+  await withoutEngine(async () => {
+    await assert.rejects(remove(layout, true), { kind: "preflight", message: /no-engine\.sock/ });
+    await assert.rejects(isDeletable(layout.root), { kind: "preflight" });
+  });
+  assert.deepEqual(await snapshot(layout.root), whole);
+  const ours = await inspectContainer(engine, "registry");
+  assert.equal(ours?.State.Running, true);
+
+  // Somebody serves from it with a container of their own, which does not even run.
+  const HostConfig = { Binds: [`${layout.storage}:/var/lib/registry`] };
+  await engine.docker.createContainer({ name: "their-registry", Image: image, HostConfig });
+  try {
+    await assert.rejects(remove(layout, true), {
+      kind: "preflight",
+      message: /container "their-registry" uses it/,
+      hint: /docker rm -f their-registry/,
+    });
+    assert.deepEqual(await snapshot(layout.root), whole);
+    await remove(layout);
+    await assert.rejects(remove(layout, true), { kind: "preflight", message: /"their-registry" uses it/ });
+  } finally {
+    await removeContainer(engine, "their-registry");
+  }
+  assert.deepEqual((await remove(layout, true)).left, []);
+  assert.equal(await exists(layout.root), false);
+  await nothingInEngine("deleted");
 });
 
 test("with the data, nothing at all is left; a second run finds nothing", async () => {
@@ -92,7 +144,7 @@ test("an install that was killed leaves nothing behind either", async () => {
       await nothingInEngine(step);
       const names = await readdir(layout.root).catch(() => []);
       assert.deepEqual(
-        names.filter((name) => !["storage", "certs"].includes(name)),
+        names.filter((name) => !["storage", "certs", "drydock.json"].includes(name)),
         [],
         step,
       );
@@ -141,19 +193,15 @@ test("a container of another site, and the image it uses, are left alone", async
 test("with the engine gone the rest is removed, and the engine's part by a later run", async () => {
   const layout = newSite();
   await installAt(layout, bundle);
-  const address = process.env.DOCKER_HOST;
-  process.env.DOCKER_HOST = "unix:///run/no-engine.sock";
-  try {
+  await withoutEngine(async () => {
     const { left } = await remove(layout);
     assert.deepEqual(
       left.map(({ what }) => what),
       ["the registry's container and image"],
     );
     assert.match(left[0]?.why ?? "", /no-engine\.sock/);
-  } finally {
-    process.env.DOCKER_HOST = address;
-  }
-  assert.deepEqual((await readdir(layout.root)).sort(), ["certs", "storage"]);
+  });
+  assert.deepEqual((await readdir(layout.root)).sort(), ["certs", "drydock.json", "storage"]);
   assert.ok(await inspectContainer(engine, "registry"));
   assert.deepEqual((await remove(layout)).removed.slice(0, 1), ["container registry"]);
   await nothingInEngine("the engine is back");

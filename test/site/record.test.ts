@@ -14,6 +14,7 @@ import {
   currentRelease,
   findSite,
   isClaimed,
+  leaveData,
   listReleases,
   type ReleaseRecord,
   readRelease,
@@ -49,6 +50,21 @@ test("a site is claimed once, with the folders above it", async () => {
   await claimSite(layout);
   assert.equal(await isClaimed(layout), true);
   assert.deepEqual(await readdir(layout.root), ["drydock.json"]);
+});
+
+test("a site that drydock has left is none, until it is claimed again", async () => {
+  const layout = siteLayout(join(folder, "left"));
+  await claimSite(layout);
+  await leaveData(layout);
+  const written = await readFile(layout.marker, "utf8");
+  await leaveData(layout, new Date(0));
+  assert.equal(await readFile(layout.marker, "utf8"), written);
+  assert.equal(await isClaimed(layout), false);
+  await claimSite(layout);
+  assert.equal(await isClaimed(layout), true);
+  await writeFile(layout.marker, "");
+  await leaveData(layout);
+  assert.equal(await isClaimed(layout), false);
 });
 
 test("releases are listed in the order of their installs; the current one is the one that was said to be", async () => {
