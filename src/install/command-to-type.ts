@@ -10,6 +10,7 @@ export interface FlagChanges {
   port?: number;
   newCertificates?: true;
   adopt?: true;
+  allowDowngrade?: true;
   /** instead of --access */
   access?: "read-only" | "push";
   /** instead of --site */
@@ -21,7 +22,7 @@ export interface FlagChanges {
  * @returns one line for a POSIX shell
  */
 export function commandToType(typed: readonly string[], changes: FlagChanges): string {
-  const { addresses, port, newCertificates, adopt, access, site } = changes;
+  const { addresses, port, newCertificates, adopt, allowDowngrade, access, site } = changes;
   const dropped = new Set(["--dry-run"]);
   const added: string[] = [];
   if (addresses !== undefined) {
@@ -40,6 +41,10 @@ export function commandToType(typed: readonly string[], changes: FlagChanges): s
     dropped.add("--adopt");
     added.push("--adopt");
   }
+  if (allowDowngrade) {
+    dropped.add("--allow-downgrade");
+    added.push("--allow-downgrade");
+  }
   if (access !== undefined) {
     dropped.add("--access");
     added.push("--access", access);
@@ -53,6 +58,14 @@ export function commandToType(typed: readonly string[], changes: FlagChanges): s
   const flags = without(end === -1 ? typed : typed.slice(0, end), dropped);
   const others = end === -1 ? [] : typed.slice(end);
   return [...flags, ...added, ...others].map(quoted).join(" ");
+}
+
+/** The words that name the site's directory, where some were typed: for another command about the same site. */
+export function siteWords(typed: readonly string[]): string[] {
+  const end = typed.indexOf("--");
+  const flags = end === -1 ? typed : typed.slice(0, end);
+  const at = flags.findLastIndex((word) => word === "--site" || word.startsWith("--site="));
+  return at === -1 ? [] : flags.slice(at, at + (flags[at] === "--site" ? 2 : 1));
 }
 
 const withValue = new Set(["--address", "--port", "--access", "--site"]);

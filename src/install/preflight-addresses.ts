@@ -4,37 +4,74 @@ import { networkInterfaces } from "node:os";
 import type { Finding } from "./finding.ts";
 import { hostAddresses } from "./prove.ts";
 
-/** @param command gives the command with other addresses */
-export function checkAddresses(
-  addresses: readonly string[],
-  command: (addresses: string[]) => string,
-): Finding[] {
-  const here = hostAddresses();
+export interface AddressCheck {
+  /** the bundle's own */
+  bundled: readonly string[];
+  /** whether `addresses` were given now, instead of the bundle's */
+  areChosen: boolean;
+  /** interfaces of this host that lead to containers alone, as the engine says */
+  bridges: readonly string[];
+  /** gives the command with other addresses */
+  command: (addresses: string[]) => string;
+  /** this host's, by their names */
+  interfaces?: NodeJS.Dict<{ address: string }[]>;
+}
+
+export function checkAddresses(addresses: readonly string[], check: AddressCheck): Finding[] {
+  const { bundled, areChosen, bridges, command, interfaces = networkInterfaces() } = check;
+  const here = hostAddresses(interfaces);
   const strange = addresses.filter((address) => isIP(address) !== 0 && !here.includes(address));
-  if (strange.length === 0) {
-    return [{ check: "addresses", level: "ok", text: addresses.join(", ") }];
-  }
-  const own = networkAddresses();
+  const lost = addresses.some(isName) ? [] : bundled.filter(isName);
+  const findings: Finding[] = [];
+  if (areChosen && lost.length > 0) findings.push(lostName(lost, addresses, command));
+  if (strange.length === 0)
+    return [{ check: "addresses", level: "ok", text: addresses.join(", ") }, ...findings];
+  const own = reachableAddresses(interfaces, bridges);
   const instead = [
-    ...addresses.filter((address) => isIP(address) === 0),
-    ...new Set([...addresses.filter((one) => isIP(one) !== 0 && own.includes(one)), ...own]),
+    ...addresses.filter(isName),
+    ...lost,
+    ...new Set([...addresses.filter((one) => own.includes(one)), ...own]),
   ];
   const otherwise =
     own.length === 0 ? "else clients won't find the registry." : `else: \`${command(instead)}\``;
-  return [
-    {
-      check: "addresses",
-      level: "warning",
-      text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${own.join(", ") || "it has none but loopback"})`,
-      hint: `That is well if the address is translated on the way here; ${otherwise}`,
-    },
-  ];
+  findings.push({
+    check: "addresses",
+    level: "warning",
+    text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${own.join(", ") || "it has none but loopback"})`,
+    hint: `That is well if the address is translated on the way here; ${otherwise}`,
+  });
+  return findings;
 }
 
+function isName(address: string): boolean {
+  return isIP(address) === 0;
+}
+
+function lostName(
+  lost: readonly string[],
+  addresses: readonly string[],
+  command: AddressCheck["command"],
+): Finding {
+  const all = [...lost, ...addresses.filter((address) => address !== "127.0.0.1")];
+  return {
+    check: "addresses",
+    level: "warning",
+    text: `clients that know the registry as ${lost.join(", ")} could not use it: --address takes the place of all that the bundle says`,
+    hint: `To keep the name: \`${command(all)}\``,
+  };
+}
+
+/** What container engines and virtual machines on a host call their interfaces. A host's own bridge may be br0 or br-lan. */
+const virtual =
+  /^(docker|br-[0-9a-f]{12}$|veth|cni|podman|virbr|lxcbr|lxdbr|incusbr|flannel|cali|cilium|weave|kube|vxlan|tunl)/;
+
 /** The addresses by which other hosts reach this one: without loopback, link-local, and containers' bridges. */
-function networkAddresses(): string[] {
-  return Object.entries(networkInterfaces())
-    .filter(([name]) => !/^(docker|br-|veth|cni|podman|virbr|flannel|cali|vxlan)/.test(name))
+function reachableAddresses(
+  interfaces: NodeJS.Dict<{ address: string }[]>,
+  bridges: readonly string[],
+): string[] {
+  return Object.entries(interfaces)
+    .filter(([name]) => !virtual.test(name) && !bridges.includes(name))
     .flatMap(([, list]) => list ?? [])
     .map(({ address }) => address)
     .filter((address) => !/^(127\.|169\.254\.|::1$|fe[89ab])/.test(address));

@@ -3,6 +3,7 @@
  * gives its findings and none stops the others, so that one visit to the site is enough.
  */
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { containerBridges } from "../engine/bridges.ts";
 import type { Engine, EngineDescription } from "../engine/engine.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -21,12 +22,14 @@ import { checkClock, checkMemory, checkSelinux } from "./preflight-system.ts";
 import type { SpaceNeeded } from "./space.ts";
 
 export interface PreflightInput {
-  index: Pick<BundleIndex, "registry" | "blobs" | "repositories" | "created" | "certificates">;
+  index: Pick<BundleIndex, "addresses" | "registry" | "blobs" | "repositories" | "created" | "certificates">;
   /** the bundle's */
   digest: Digest;
   layout: SiteLayout;
   engine: Engine;
   settings: ServeSettings;
+  /** whether its addresses were given now, instead of the bundle's */
+  addressesChosen?: boolean;
   /** what is still to be written, by where it goes; paths need not exist yet */
   needed: SpaceNeeded[];
   /** what will be done about certificates, and what is wrong with those that will be used */
@@ -75,7 +78,12 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
     checkMemory(),
     checkSelinux(),
     checkClock(input.now, index.created, certificates.makes),
-    checkAddresses(settings.addresses, withAddresses),
+    containerBridges(input.engine).then((bridges) =>
+      checkAddresses(settings.addresses, {
+        ...{ bundled: index.addresses, areChosen: input.addressesChosen === true, bridges },
+        command: withAddresses,
+      }),
+    ),
     certificates.findings,
     input.adoption?.findings ?? [],
     input.downgrade ?? [],

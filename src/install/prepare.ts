@@ -12,6 +12,7 @@ import type { SiteLayout } from "../site/layout.ts";
 import {
   currentRelease,
   findSite,
+  listReleases,
   type ReleaseRecord,
   type ServeSettings,
   type SiteChoices,
@@ -107,6 +108,7 @@ export async function prepare(
   const findings = await asStep(reporter, async () =>
     preflight({
       ...{ index, digest, layout, engine, settings, typed, now },
+      addressesChosen: choices.addresses !== undefined,
       needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
       certificates: {
         makes: action === "make" || action === "renew",
@@ -117,7 +119,10 @@ export async function prepare(
         findings: ofAdoption,
         maySay: !adopt && served === undefined,
       },
-      downgrade: checkDowngrade(index, served, options.allowDowngrade === true),
+      downgrade: checkDowngrade(index, {
+        ...{ served, records: await listReleases(layout), typed },
+        allowed: options.allowDowngrade === true,
+      }),
       checkClients: checkClients && (() => checkClients(addresses)),
     }),
   );

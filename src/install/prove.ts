@@ -99,8 +99,10 @@ export function waysIn(addresses: string[]): Proof["addresses"] {
 }
 
 /** The IP addresses of this host's interfaces. */
-export function hostAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((one) => one.address));
+export function hostAddresses(
+  interfaces: NodeJS.Dict<{ address: string }[]> = networkInterfaces(),
+): string[] {
+  return Object.values(interfaces).flatMap((list) => (list ?? []).map((one) => one.address));
 }
 
 async function proveAddresses(input: ProveInput, ways: Proof["addresses"]): Promise<void> {

@@ -1,17 +1,17 @@
 /** Preflight's checks one by one, where the real thing cannot be had here: on tables and figures as the kernel writes them. */
 import assert from "node:assert/strict";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { connectEngine, type EngineDescription } from "../../src/engine/engine.ts";
+import { checkDowngrade } from "../../src/install/downgrade.ts";
 import type { Finding } from "../../src/install/finding.ts";
 import { checkAddresses } from "../../src/install/preflight-addresses.ts";
 import { checkEngine } from "../../src/install/preflight-engine.ts";
 import { checkFileSystem, mountOf } from "../../src/install/preflight-filesystem.ts";
 import { checkIncoming, checkJournal } from "../../src/install/preflight-leftovers.ts";
 import { checkClock, checkMemory, checkSelinux } from "../../src/install/preflight-system.ts";
-import { hostAddresses } from "../../src/install/prove.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { writeJournal } from "../../src/site/journal.ts";
 import { siteLayout } from "../../src/site/layout.ts";
@@ -176,14 +176,65 @@ test("an engine that is old, without root's rights, or elsewhere", async () => {
 });
 
 test("addresses that this host doesn't have: what to type instead", () => {
-  const typed = (addresses: string[]) => `install ${addresses.join(" ")}`;
-  assert.match(
-    told(checkAddresses(["registry.lan", "127.0.0.1"], typed)),
-    /^ok addresses: registry\.lan, 127/,
-  );
-  const strange = told(checkAddresses(["registry.lan", "198.51.100.7", "127.0.0.1"], typed));
+  const of = (addresses: string[], bridges: string[] = [], areChosen = false) =>
+    told(
+      checkAddresses(addresses, {
+        ...{ bundled: ["registry.lan", "10.0.0.10"], areChosen, bridges },
+        command: (instead) => `install ${instead.join(" ")}`,
+        interfaces: {
+          lo: [{ address: "127.0.0.1" }, { address: "::1" }],
+          eth0: [{ address: "10.0.0.11" }, { address: "fe80::1" }, { address: "fd00::11" }],
+          "br-lan": [{ address: "10.0.1.1" }],
+          docker0: [{ address: "172.17.0.1" }],
+          "br-0123456789ab": [{ address: "172.18.0.1" }],
+          site0: [{ address: "172.19.0.1" }],
+          virbr0: [{ address: "192.168.122.1" }],
+          "cni-podman0": [{ address: "10.88.0.1" }],
+        },
+      }),
+    );
+  assert.match(of(["registry.lan", "10.0.0.11", "127.0.0.1"]), /^ok addresses: registry\.lan, 10/);
+  const strange = of(["other.lan", "198.51.100.7", "10.0.1.1", "127.0.0.1"], ["docker0", "site0"]);
   assert.match(strange, /^warning addresses: 198\.51\.100\.7 is on no interface of this host \(/);
-  const own = hostAddresses().find((address) => /^\d/.test(address) && !address.startsWith("127."));
-  if (own !== undefined) assert.match(strange, new RegExp(`else: \`install registry\\.lan .*${own}`));
-  assert.doesNotMatch(strange.split("`")[1] ?? "", /127\.0\.0\.1|::1/, hostname());
+  // Those that fit stay, and stay first; what only containers or nobody reaches is not proposed.
+  assert.match(strange, /else: `install other\.lan 10\.0\.1\.1 10\.0\.0\.11 fd00::11`/);
+  assert.doesNotMatch(strange, /172\.|192\.168\.|10\.88/);
+  // A name is what clients remember: the bundle's stays where only addresses were given.
+  assert.match(of(["10.0.0.10"], ["site0"]), /else: `install registry\.lan 10\.0\.0\.11 /);
+  const chosen = of(["10.0.0.11", "127.0.0.1"], [], true);
+  assert.match(
+    chosen,
+    /^warning addresses: clients that know the registry as registry\.lan could not use it/m,
+  );
+  assert.match(chosen, /To keep the name: `install registry\.lan 10\.0\.0\.11`$/m);
+  assert.doesNotMatch(of(["new.lan", "10.0.0.11"], [], true), /warning/);
+});
+
+test("an older release: which one is served, which one it is, and what to type for either", () => {
+  const bundle = { name: "plant-7", release: 11 };
+  const record = (release: number, name = "plant-7") => ({
+    ...{ name, release, bundleDigest: digestOf(`${name} ${release}`) },
+  });
+  const of = (records: ReturnType<typeof record>[], allowed = false) =>
+    told(
+      checkDowngrade(bundle, {
+        ...{ served: record(12), records, allowed },
+        typed: ["drydock", "install", "/media/My Stick/x.tar", "--site", "/data/registry"],
+      }),
+    );
+  const typed = "`drydock install '/media/My Stick/x.tar' --site /data/registry --allow-downgrade`";
+  assert.equal(
+    of([record(12)]),
+    `error release: plant-7, release 12, is served here, and the bundle is the older release 11 | To install it all the same: ${typed}`,
+  );
+  assert.match(
+    of([record(12), record(11)]),
+    /Release 11 was here before\. .*: `drydock rollback 11 --site \/data\/registry`\. To install it from/,
+  );
+  const other = record(11, "plant-8");
+  const digits = record(11).bundleDigest.slice("sha256:".length, 19);
+  assert.match(of([record(12), other, record(11)]), new RegExp(`\`drydock rollback ${digits} --site`));
+  assert.match(of([], true), /^warning release: .* older release 11$/);
+  for (const served of [undefined, record(11), record(12, "plant-8")])
+    assert.deepEqual(checkDowngrade(bundle, { served, records: [], allowed: false, typed: [] }), []);
 });

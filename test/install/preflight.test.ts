@@ -34,6 +34,7 @@ function input(changes: Partial<PreflightInput> = {}): PreflightInput {
   } as const;
   return {
     index: {
+      addresses: [registryName, hostAddress],
       registry,
       blobs: [],
       repositories: {},

@@ -331,7 +331,7 @@ test("an older release is refused without the flag, and taken with it", async ()
   const before = await snapshot(layout.root);
   await assert.rejects(installAt(layout, first), {
     kind: "preflight",
-    message: /release 2, is served.*release 1/,
+    message: /release 2, is served.*older release 1/,
     hint: /--allow-downgrade/,
   });
   assert.deepEqual(await snapshot(layout.root), before);
