@@ -52,6 +52,8 @@ export interface Bundle extends Omit<Top, "end" | "mtime"> {
   certificates: Map<Digest, Buffer>;
   /** as the user named it */
   name: string;
+  /** from a pipe: `blob` gives nothing */
+  sequential: boolean;
   /** of the whole archive, in bytes */
   size: number;
   /** What is known from the beginning not to be there, in words: the archive's end, or a part. */
@@ -112,6 +114,7 @@ export async function openBundle(
       ...top,
       certificates,
       name: source.name,
+      sequential: source.sequential,
       size: end + endSize,
       lacking: [
         ...lacking.map(({ error }) => error.message),

@@ -38,6 +38,11 @@ export async function loadImage(engine: Engine, image: LoadableImage): Promise<s
   throw new DrydockError("host", `load image "${image.name}" into the engine: it is not there afterwards`);
 }
 
+/** The id that engines give an image: its config's digest. containerd's image store has another one. */
+export function idOfImage(image: Pick<LoadableImage, "manifest" | "name">): Digest {
+  return readManifest(image).config.digest;
+}
+
 /** The engine's id ("sha256:…") of an image's name or id, or undefined if it has none such. */
 export async function imageId(engine: Engine, name: string): Promise<string | undefined> {
   try {
@@ -55,7 +60,7 @@ interface Part {
   zstd: boolean;
 }
 
-function readManifest(image: LoadableImage): { config: Part; layers: Part[] } {
+function readManifest(image: Pick<LoadableImage, "manifest" | "name">): { config: Part; layers: Part[] } {
   const where = `image manifest of "${image.name}"`;
   try {
     const manifest = JSON.parse(Buffer.from(image.manifest).toString("utf8"));

@@ -4,12 +4,12 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import { storedBlobs, tagLinks } from "../archive/contents.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { type ContainerInfo, inspectContainer } from "../engine/container.ts";
-import { imageId } from "../engine/load.ts";
 import { DrydockError } from "../errors.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { Reporter } from "../reporter.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { CertificatePlan } from "./certificates.ts";
+import { expectedImage } from "./expected-image.ts";
 import type { Finding } from "./finding.ts";
 import type { InstallOptions } from "./install.ts";
 import { readTags } from "./link.ts";
@@ -18,7 +18,7 @@ import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { containerName, difference, isOurs } from "./registry-container.ts";
 import { takesPlace } from "./run.ts";
 import { isEnforcing } from "./selinux.ts";
-import { registryImageFor, registryImageName } from "./serve.ts";
+import { registryImageFor } from "./serve.ts";
 
 export interface InstallPlan {
   /** the site's directory */
@@ -71,7 +71,7 @@ export async function dryRun(options: InstallOptions, reporter: Reporter): Promi
 async function planOf(bundle: Bundle, layout: SiteLayout, prepared: Prepared): Promise<InstallPlan> {
   const { index, digest } = bundle;
   const { served, settings, certificates, placement } = prepared;
-  const container = await containerPlan(index, layout, prepared);
+  const container = await containerPlan(bundle, layout, prepared);
   return {
     site: layout.root,
     digest,
@@ -107,20 +107,19 @@ async function tagMoves(index: BundleIndex, layout: SiteLayout): Promise<TagMove
 
 /** In the words of the step "run". */
 async function containerPlan(
-  index: BundleIndex,
+  bundle: Bundle,
   layout: SiteLayout,
   { engine, settings, certificates, adoption }: Prepared,
 ): Promise<string | undefined> {
   try {
     const info = await inspectContainer(engine, containerName);
     if (info === undefined || !isOurs(info, layout)) return adoption?.record.container ? takesPlace : "made";
-    const loaded = await imageId(engine, registryImageName(await registryImageFor(index, engine)));
+    const image = await registryImageFor(bundle.index, engine);
+    const expected = await expectedImage(engine, bundle, layout, image);
     const why =
-      certificates.action === "keep" && loaded !== undefined
-        ? await differenceOf(info, layout, settings, loaded)
-        : loaded === undefined
-          ? "another registry image"
-          : "another certificate";
+      certificates.action === "keep"
+        ? await differenceOf(info, layout, settings, expected)
+        : "another certificate";
     if (why !== undefined) return `replaced: ${why}`;
     return info.State.Running && !info.State.Restarting ? "unchanged" : "started";
   } catch (error) {
@@ -134,7 +133,7 @@ async function differenceOf(
   info: ContainerInfo,
   layout: SiteLayout,
   { port, access }: Prepared["settings"],
-  image: string,
+  image = "one that is not known yet",
 ): Promise<string | undefined> {
   const certificate = digestOf(await readFile(layout.serverCertificate));
   const relabel = await isEnforcing();
