@@ -61,7 +61,8 @@ export class Output {
       }
     } catch (error) {
       await output.close();
-      throw cannotWrite(plan.path, error);
+      if (!keep) await removePartials(plan);
+      throw errorCode(error) === "EFBIG" ? tooLarge(plan, error) : cannotWrite(plan.path, error);
     }
     return output;
   }
@@ -105,7 +106,7 @@ export class Output {
   }
 
   /** Syncs everything and gives the files their names; of parts, writes their list first. */
-  async finish(mode: number): Promise<void> {
+  async finish(mode: number, read: (bytes: number) => void): Promise<void> {
     for (const { handle } of this.#files) {
       await handle.chmod(mode & ~process.umask());
       await handle.sync();
@@ -113,7 +114,7 @@ export class Output {
     const { path: whole, split } = this.#plan;
     // The list gets its name last: where it is missing, the set is not finished (see reopenParts).
     await rm(partListName(whole), { force: true });
-    if (split !== undefined) await this.#writePartList();
+    if (split !== undefined) await this.#writePartList(read);
     await this.close();
     for (const { path } of this.#files) await rename(partialOf(path), path);
     if (split !== undefined) await rename(partialOf(partListName(whole)), partListName(whole));
@@ -135,12 +136,15 @@ export class Output {
     return file;
   }
 
-  async #writePartList(): Promise<void> {
+  async #writePartList(read: (bytes: number) => void): Promise<void> {
     const list: PartList = { formatVersion: 1, size: this.#plan.size, parts: [] };
     for (const { path, size, handle } of this.#files) {
       const hash = createHash("sha256");
       const stream = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1024 * 1024 });
-      for await (const chunk of stream) hash.update(chunk);
+      for await (const chunk of stream) {
+        hash.update(chunk);
+        read(chunk.length);
+      }
       list.parts.push({ name: basename(path), size, sha256: hash.digest("hex") });
     }
     const path = partialOf(partListName(this.#plan.path));
@@ -274,6 +278,16 @@ function cannotWrite(path: string, cause: unknown): DrydockError {
       hint: "Name a path in a folder that you may write to with -o.",
       cause,
     },
+  );
+}
+
+/** FAT32 is what sticks come with. */
+function tooLarge({ path, size, split }: OutputPlan, cause: unknown): DrydockError {
+  const wanted = inBytes(Math.min(size, split ?? size));
+  return new DrydockError(
+    "preflight",
+    `write bundle ${JSON.stringify(path)}: its file system holds no file of ${wanted}`,
+    { hint: "Cut the bundle into parts: --split fat32.", cause },
   );
 }
 

@@ -37,6 +37,19 @@ export function partNumber(name: string, bundle: string): number | undefined {
 const fat32 = 4 * 1024 ** 3 - 1;
 const smallest = 1024 ** 2;
 
+/** Their numbers have three digits, so that a shell's pattern gives them in order. */
+const mostParts = 999;
+
+/** @throws DrydockError "usage" if an archive of this size would be cut into too many parts */
+export function checkPartCount(size: number, split: number): void {
+  const count = Math.ceil(size / split);
+  if (count <= mostParts) return;
+  const least = Math.ceil(size / mostParts / 1024 ** 2);
+  throw new DrydockError("usage", `--split: the bundle would have ${count} parts, at most ${mostParts}`, {
+    hint: `Give a larger size: --split ${least}M.`,
+  });
+}
+
 /** @param text "fat32", or a number with K, M, G or T (of 1024): "4G" @throws DrydockError "usage" */
 export function parseSplit(text: string): number {
   if (text.toLowerCase() === "fat32") return fat32;

@@ -167,10 +167,13 @@ export class ArchiveWriter {
     await this.#onDisk(this.#output.sync());
   }
 
-  /** Syncs everything and gives the archive its name. @throws Error if a slot is empty: a bug. */
-  async finish(): Promise<void> {
+  /**
+   * Syncs everything and gives the archive its name. @param read is told the bytes of parts that are read for their
+   * list @throws Error if a slot is empty: a bug.
+   */
+  async finish(read: (bytes: number) => void = () => {}): Promise<void> {
     if (this.#unfinished > 0) throw new Error(`${this.#unfinished} blobs of the plan were never written`);
-    await this.#onDisk(this.#output.finish(this.#options.mode));
+    await this.#onDisk(this.#output.finish(this.#options.mode, read));
     await this.#onDisk(this.#journal.remove());
   }
 

@@ -6,6 +6,7 @@ import { type ArchiveParts, fits, planArchive } from "../archive/archive-plan.ts
 import type { Journal } from "../archive/journal.ts";
 import type { Slot } from "../archive/layout.ts";
 import { openSource } from "../archive/open-source.ts";
+import { checkPartCount } from "../archive/parts.ts";
 import { type Bundle, openBundle } from "../archive/reader.ts";
 import { findAside, salvage, setAside } from "../archive/salvage.ts";
 import { ArchiveWriter } from "../archive/writer.ts";
@@ -39,12 +40,13 @@ export async function seal(
   const { certificates, blobs } = parts.index;
   const mode = certificates.from === "bundle" && !certificates.keyEncrypted ? 0o600 : 0o644;
   const { split } = options;
+  if (split !== undefined) checkPartCount(plan.size, split);
   let journal = from.earlier;
   if (journal && !fits(journal, plan, split)) {
     await setAside(output, journal);
     journal = undefined;
   }
-  await runStep(reporter, "write bundle", async (step) => {
+  const writer = await runStep(reporter, "write bundle", async (step) => {
     let total = blobs.reduce((sum, { size }) => sum + size, 0);
     step.total(total);
     const advance = (bytes: number) => step.advance(bytes);
@@ -54,7 +56,7 @@ export async function seal(
     };
     const piece = ({ digest, size }: Slot, where: string) => step.piece(shortName(where, digest), size);
     if (journal) step.detail("checking what is there");
-    const writer = await ArchiveWriter.create(output, plan, {
+    const opened = await ArchiveWriter.create(output, plan, {
       force: options.force,
       split,
       mode,
@@ -64,19 +66,34 @@ export async function seal(
       again,
       piece,
     });
-    try {
-      await salvage(output, writer);
-      for (const bundle of from.reusable) await reuse(bundle, writer, step, reporter);
+    return await orClose(opened, async () => {
+      await salvage(output, opened);
+      for (const bundle of from.reusable) await reuse(bundle, opened, step, reporter);
       step.detail("");
-      await fillAll(contents, writer);
+      await fillAll(contents, opened);
       step.detail("syncing");
-      await writer.finish();
-    } catch (error) {
-      await writer.close();
-      throw error;
-    }
+      await opened.sync();
+      return opened;
+    });
+  });
+  await orClose(writer, async () => {
+    if (split === undefined) return await writer.finish();
+    await runStep(reporter, "read the parts for their list", async (step) => {
+      step.total(plan.size);
+      await writer.finish((bytes) => step.advance(bytes));
+    });
   });
   return { digest: plan.digest, size: plan.size };
+}
+
+/** Closes the writer if it fails: what is there stays for the next try. */
+async function orClose<T>(writer: ArchiveWriter, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await writer.close();
+    throw error;
+  }
 }
 
 /** "library/alpine:3.20 3b1f0a2c4d5e" */

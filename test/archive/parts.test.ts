@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { partsOf, wantedSizes } from "../../src/archive/find-parts.ts";
 import { openSource } from "../../src/archive/open-source.ts";
+import { checkPartCount } from "../../src/archive/parts.ts";
 import { openBundle } from "../../src/archive/reader.ts";
 import { verify } from "../../src/archive/verify.ts";
 import { namingParts } from "../../src/archive/wrong-parts.ts";
@@ -160,4 +161,13 @@ test("without a list the sizes of the parts that are there say what the others s
   // More than the archive had.
   assert.deepEqual(sizesOf([10, 10, 10, 4], 15), [10, 10, 10, 4]);
   assert.deepEqual(sizesOf([0], 15), [0]);
+});
+
+test("more parts than a shell's pattern gives in order are refused", () => {
+  checkPartCount(999 * mebi, mebi);
+  assert.throws(() => checkPartCount(999 * mebi + 1, mebi), {
+    kind: "usage",
+    message: /1000 parts, at most 999/,
+    hint: /--split 2M/,
+  });
 });

@@ -9,6 +9,7 @@ import { hostPlatform } from "../lab/host-files.ts";
 import { makeImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { assertRefused, type Desk, manifestFile, startDesk } from "./bad-input.ts";
+import { drydockWords } from "./drydock.ts";
 
 const MiB = 1024 ** 2;
 
@@ -73,6 +74,23 @@ describe("an output", () => {
     assertRefused(tried, { exit: 6, says });
     assert.deepEqual(await readdir(small), ["ballast"]);
     await rm(ballast);
+  });
+
+  it("on a file system that holds no such large files, as FAT32", async () => {
+    const folder = join(desk.folder, "fat");
+    await mkdir(folder);
+    await writeFile(join(folder, "manifest.yaml"), withBig()["manifest.yaml"]);
+    const args = ["bundle", "manifest.yaml", "-o", "site.tar", "--plain-http", desk.proxy.host];
+    // The kernel here has no FAT; a limit of the process ends with the same error, EFBIG.
+    const tried = await run("prlimit", [`--fsize=${2 * MiB}`, ...drydockWords, ...args], {
+      ...{ cwd: folder, mayFail: true },
+      env: { ...process.env, HOME: folder, XDG_DATA_HOME: join(folder, "data"), DOCKER_CONFIG: folder },
+    });
+    assertRefused(tried, {
+      exit: 6,
+      says: [/write bundle ".*site\.tar": its file system holds no file of [\d,]+ bytes/, "--split fat32"],
+    });
+    assert.deepEqual((await readdir(folder)).sort(), ["data", "manifest.yaml"]);
   });
 
   it("on a file system that something else fills meanwhile", async () => {

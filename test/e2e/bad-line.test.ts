@@ -511,7 +511,9 @@ describe("a bundle in parts", () => {
     await mkdir(parts);
     name = join(parts, "site.tar");
     const line = await startLine();
-    succeeded(await build(line, "few", name, ["--locked", "--split", "8M"]));
+    const made = await build(line, "few", name, ["--locked", "--split", "8M"]);
+    succeeded(made);
+    assert.match(made.stderr, /^. read the parts for their list/m);
     names = (await readdir(parts)).filter((one) => /\.\d{3}$/.test(one)).sort();
   });
 
@@ -560,7 +562,7 @@ describe("a bundle in parts", () => {
       says: [
         /"site\.tar\.002" holds what "site\.tar\.003" should hold/,
         /"site\.tar\.003" holds what "site\.tar\.002" should hold/,
-        /Copy these parts again/,
+        /Give "site.tar.002" and "site.tar.003" their right names/,
       ],
     },
   ];
