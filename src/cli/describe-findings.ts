@@ -1,7 +1,8 @@
 /** What preflight found, as a table for people. */
 import { styleText } from "node:util";
 import type { Finding } from "../install/finding.ts";
-import { printable, wrapped } from "./format.ts";
+import { printable } from "./format.ts";
+import { wrapped } from "./wrapped.ts";
 
 const colors = { ok: "green", warning: "yellow", error: "red" } as const;
 
@@ -14,10 +15,7 @@ export function findingsTable(findings: readonly Finding[], color: boolean, widt
   const first = widest(findings.map(({ level }) => level));
   const second = widest(findings.map(({ check }) => check));
   const margin = first + second + 6;
-  const broken = (text: string, indent: number) =>
-    wrapped(printable(text, true), width === undefined ? undefined : Math.max(30, width - indent))
-      .split("\n")
-      .join(`\n${" ".repeat(indent)}`);
+  const broken = (text: string, indent: number) => wrapped(printable(text, true), width, indent);
   const lines = findings.map(({ level, check, text, hint }) => {
     const label = level.padEnd(first);
     const shown = color ? styleText(colors[level], label, { validateStream: false }) : label;

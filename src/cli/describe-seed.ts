@@ -8,7 +8,8 @@ import type {
 import { type Digest, shortDigest } from "../oci/digest.ts";
 import { list, longestList, noteRow } from "./describe-bundle.ts";
 import { fittedTable } from "./fitted-table.ts";
-import { count, formatBytes, shortenDigests, wrapped } from "./format.ts";
+import { count, formatBytes, shortenDigests } from "./format.ts";
+import { wrapped } from "./wrapped.ts";
 
 /** @param width of the terminal, where there is one */
 export function describeSeed(report: SeedReport, width?: number): string {

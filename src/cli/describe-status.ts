@@ -2,7 +2,8 @@
 import { styleText } from "node:util";
 import type { ReleaseStatus, SiteStatus } from "../install/status.ts";
 import { shortDigest } from "../oci/digest.ts";
-import { columns, count, formatBytes, printable, wrapped } from "./format.ts";
+import { columns, count, formatBytes, printable } from "./format.ts";
+import { commandLines, wrapped } from "./wrapped.ts";
 
 export interface DescribeOptions {
   color: boolean;
@@ -48,10 +49,7 @@ function facts(status: SiteStatus, now: Date, width: number | undefined): string
 function hanging(rows: string[][], width: number | undefined): string {
   const first = Math.max(...rows.map(([label = ""]) => label.length)) + 2;
   return rows
-    .map(([label = "", value = ""]) => {
-      const lines = wrapped(printable(value), width === undefined ? undefined : width - first);
-      return label.padEnd(first) + lines.replaceAll("\n", `\n${" ".repeat(first)}`);
-    })
+    .map(([label = "", value = ""]) => label.padEnd(first) + wrapped(printable(value), width, first))
     .join("\n");
 }
 
@@ -147,10 +145,12 @@ function verdict({ findings, healthy }: SiteStatus, { color, width }: DescribeOp
   return [...blocks, ...(healthy ? [paint("green", "The registry serves as it should.")] : [])].join("\n\n");
 }
 
-/** A line that is a command alone stands as it is to be typed, however long it is. */
+/** A line that is a command alone stands as it is to be typed. */
 function hintText(line: string, width: number | undefined): string {
   const command = /^\s*`([^`]+)`$/.exec(line)?.[1];
-  return command === undefined ? hangingText(`  ${line}`, "  ", width) : `    ${command}`;
+  return command === undefined
+    ? hangingText(`  ${line}`, "  ", width)
+    : commandLines(command, width).join("\n");
 }
 
 /** What goes on in a further line is indented, as far as its own line is and by `more`. */
@@ -158,11 +158,8 @@ function hangingText(text: string, more: string, width: number | undefined): str
   return text
     .split("\n")
     .map((line) => {
-      const margin = `${/^ */.exec(line)?.[0] ?? ""}${more}`;
-      return wrapped(line, width === undefined ? undefined : width - margin.length).replaceAll(
-        "\n",
-        `\n${margin}`,
-      );
+      const margin = /^ */.exec(line)?.[0] ?? "";
+      return margin + wrapped(line.slice(margin.length), width, margin.length + more.length);
     })
     .join("\n");
 }

@@ -4,7 +4,8 @@
 import { Errors } from "@oclif/core";
 import { nearest } from "../did-you-mean.ts";
 import { DrydockError, type ErrorKind, errorCode, errorText, exitCodes } from "../errors.ts";
-import { printable, wrapped } from "./format.ts";
+import { printable } from "./format.ts";
+import { wrapped } from "./wrapped.ts";
 
 export interface Failure {
   kind: ErrorKind;

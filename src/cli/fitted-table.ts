@@ -1,5 +1,6 @@
 /** A table for a terminal: what is too long for its line is broken, not the table. */
-import { columns, widthOf, wrapped } from "./format.ts";
+import { columns, widthOf } from "./format.ts";
+import { wrapped } from "./wrapped.ts";
 
 /** A first column that is at most so wide is one of labels: it stays where it is. */
 const widestLabel = 16;

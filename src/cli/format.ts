@@ -74,24 +74,6 @@ export function widthOf(text: string): number {
   return [...stripVTControlCharacters(text)].length;
 }
 
-/**
- * Breaks lines between words; a word that is longer than a line, a path say, stays whole, and so does what
- * stands between backticks: a command, to be copied.
- */
-export function wrapped(text: string, width = Number.POSITIVE_INFINITY): string {
-  const wrapLine = (line: string) => {
-    const lines = [""];
-    for (const word of line.match(/ *(?:`[^`]*`|[^ ])+| +$/g) ?? []) {
-      const last = lines.length - 1;
-      const isTooLong = widthOf(`${lines[last]}${word}`) > width && lines[last] !== "";
-      if (isTooLong) lines.push(word.trimStart());
-      else lines[last] += word;
-    }
-    return lines.join("\n");
-  };
-  return text.split("\n").map(wrapLine).join("\n");
-}
-
 /** Digests, and tags that are made of one (cosign's), by their first twelve digits; --json has them in full. */
 export function shortenDigests(text: string): string {
   return text.replace(/sha256([:-])([0-9a-f]{12})[0-9a-f]{52}/g, (_, mark: string, digits: string) =>

@@ -1,10 +1,11 @@
 /**
  * Progress on a terminal: the running steps' lines are drawn over.
  */
-import { wrapped } from "./format.ts";
+
 import type { Marks } from "./marks.ts";
 import { Output, type Screen } from "./output.ts";
 import { liveLine, type Progress } from "./progress-line.ts";
+import { wrapped } from "./wrapped.ts";
 
 const hideCursor = "\u001b[?25l";
 const showCursor = "\u001b[?25h";

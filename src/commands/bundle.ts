@@ -1,4 +1,5 @@
 /** `drydock bundle`: builds the archive that crosses. */
+import { basename } from "node:path";
 import { Args, Flags } from "@oclif/core";
 import { parseSplit } from "../archive/parts.ts";
 import type { BundleResult } from "../bundle/bundle.ts";
@@ -10,8 +11,10 @@ import { describeContents } from "../cli/describe-bundle.ts";
 import { describePlan } from "../cli/describe-plan.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
+import { commandLines } from "../cli/wrapped.ts";
 import { DrydockError } from "../errors.ts";
 import { isRegistryHost } from "../oci/reference.ts";
+import { shellWords } from "../shell-words.ts";
 
 export default class Bundle extends DrydockCommand {
   static override summary = "Build the bundle that crosses the gap (connected side).";
@@ -200,9 +203,10 @@ function resultText({ path, digest, size, index, code, newCertificates, lock }: 
   if (newCertificates !== undefined) parts.push(`Certificates: ${newCertificates}.`);
   if (code !== undefined)
     parts.push(`Write this down; install asks for it, and it is shown only now:\n\n    code   ${code}`);
+  const atSite = shellWords(["drydock", "install", basename(path), "--digest", digest]);
   parts.push(
     "Carry the file over, and the digest another way (on paper, say). At the site, as root:\n\n" +
-      `    drydock install ${path.slice(path.lastIndexOf("/") + 1)} --digest ${digest}`,
+      commandLines(atSite, process.stdout.columns).join("\n"),
   );
   return parts.join("\n\n");
 }

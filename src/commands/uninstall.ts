@@ -3,8 +3,10 @@ import { Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { confirm } from "../cli/confirm.ts";
 import { printable } from "../cli/format.ts";
+import { commandLines } from "../cli/wrapped.ts";
 import { DrydockError, exitCodes } from "../errors.ts";
 import type { UninstallResult } from "../install/uninstall.ts";
+import { shellWords } from "../shell-words.ts";
 
 export default class Uninstall extends DrydockCommand {
   static override summary = "Remove the registry and drydock's records (isolated side).";
@@ -58,6 +60,8 @@ export default class Uninstall extends DrydockCommand {
 }
 
 function describe({ site, removed, kept, emptied, givenBack, left, deletable }: UninstallResult): string {
+  const width = process.stdout.columns;
+  const again = (...flags: string[]) => shellWords(["drydock", "uninstall", ...flags, "--site", site]);
   const indented = (lines: string[]) => lines.map((line) => `  ${line}`);
   const nothing = `Nothing of drydock's is at ${site}${kept.length > 0 ? " but data" : ""}.`;
   const lines = removed.length === 0 ? [nothing] : ["Removed:", ...indented(removed)];
@@ -66,12 +70,12 @@ function describe({ site, removed, kept, emptied, givenBack, left, deletable }: 
   if (kept.length > 0) {
     lines.push("Kept:", ...indented(kept));
     if (deletable)
-      lines.push("When nobody needs that any more:", `  drydock uninstall --delete-data --site ${site}`);
+      lines.push("When nobody needs that any more:", ...commandLines(again("--delete-data"), width));
   }
   if (emptied.length > 0) lines.push("Empty now, and still mounted:", ...indented(emptied));
   if (left.length > 0) {
     lines.push("Could not be removed:", ...indented(left.map(({ what, why }) => `${what}: ${why}`)));
-    lines.push(`Mend that, then run \`drydock uninstall --site ${site}\` once more.`);
+    lines.push("Mend that, then once more:", ...commandLines(again(), width));
   }
   return lines.join("\n");
 }

@@ -2,6 +2,7 @@
  * The command that was typed, with other flags: so that a hint is a sentence that can be typed as it is,
  * with the bundle's path and all else as it was given.
  */
+import { shellWords } from "../shell-words.ts";
 
 export interface FlagChanges {
   /** instead of every --address */
@@ -57,7 +58,7 @@ export function commandToType(typed: readonly string[], changes: FlagChanges): s
   const end = typed.indexOf("--");
   const flags = without(end === -1 ? typed : typed.slice(0, end), dropped);
   const others = end === -1 ? [] : typed.slice(end);
-  return [...flags, ...added, ...others].map(quoted).join(" ");
+  return shellWords([...flags, ...added, ...others]);
 }
 
 /** The words that name the site's directory, where some were typed: for another command about the same site. */
@@ -81,9 +82,4 @@ function without(words: readonly string[], flags: Set<string>): string[] {
     else left.push(word);
   }
   return left;
-}
-
-/** As one word of a POSIX shell. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

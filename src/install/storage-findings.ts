@@ -1,5 +1,6 @@
 /** What was found of a storage, as findings: with the commands that mend it. */
 import { isDigest, shortDigest } from "../oci/digest.ts";
+import { shellWord } from "../shell-words.ts";
 import type { ReleaseRecord } from "../site/record.ts";
 import type { Finding } from "./finding.ts";
 import { neededBy } from "./needed-by.ts";
@@ -56,7 +57,7 @@ function damagedFindings(damaged: readonly DamagedBlob[]): Finding[] {
 /** An install replaces by itself what is missing or has another size, and takes the rest for whole. */
 function takeAway(damaged: readonly DamagedBlob[]): string[] {
   const away = damaged.filter(({ problem }) => problem === "other bytes" || problem === "unreadable");
-  const lines = away.slice(0, namedAway).map(({ path }) => `  \`rm ${quoted(path)}\``);
+  const lines = away.slice(0, namedAway).map(({ path }) => `  \`rm ${shellWord(path)}\``);
   if (away.length > namedAway) lines.push(`  (${away.length - namedAway} more: look again afterwards)`);
   return lines;
 }
@@ -99,9 +100,4 @@ function cut(lines: readonly string[]): string[] {
   if (lines.length <= shown) return lines.map((line) => `  ${line}`);
   const rest = `  and ${lines.length - shown} more (--json lists all)`;
   return [...lines.slice(0, shown).map((line) => `  ${line}`), rest];
-}
-
-/** As one word of a POSIX shell. */
-function quoted(path: string): string {
-  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
 }
