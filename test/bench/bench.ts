@@ -31,8 +31,9 @@ async function bench(options: BenchOptions, chosen: Way[]): Promise<void> {
     const fixtures = await Fixtures.make(folder, options);
     parts.defer(() => fixtures.stop());
     const rows = await measureAll(fixtures, chosen, options.runs);
-    const figures = figuresOf(rows, await fixtures.bundle());
-    const reached = verdicts(figures);
+    const size = await fixtures.bundle();
+    const figures = figuresOf(rows, size);
+    const reached = verdicts(figures, size);
     const text = `${heading(options, machine)}\n\n${table(figures)}\n\n${verdictLines(reached)}`;
     console.log(options.json ? JSON.stringify({ machine, figures, goals: reached }, null, 1) : text);
   } finally {
@@ -47,20 +48,25 @@ async function measureAll(fixtures: Fixtures, chosen: Way[], runs: number): Prom
     tell(`making what is read by: ${title}`);
     await needs(fixtures);
   }
-  const rows = chosen.map((way) => ({ name: way.name, title: way.title, runs: [], way })) as (Row & {
-    way: Way;
-  })[];
+  const measured = chosen.map((way) => {
+    const rows = [way, ...(way.followedBy ?? [])].map(({ name, title }): Row => ({ name, title, runs: [] }));
+    return { way, rows };
+  });
   for (let round = 1; round <= runs; round++) {
-    for (const { way, title, runs: done } of rows) {
+    for (const { way, rows } of measured) {
       if (way.slow && round > slowRuns) continue;
-      const one = await way.run(fixtures);
-      done.push(one);
-      tell(
-        `run ${round} of ${way.slow ? Math.min(runs, slowRuns) : runs}: ${title}: ${one.seconds.toFixed(2)} s`,
-      );
+      const found = [await way.run(fixtures)].flat();
+      for (const [at, { title, runs: done }] of rows.entries()) {
+        const one = found[at];
+        if (one === undefined)
+          throw new Error(`${way.name} measured ${found.length} of ${rows.length} things`);
+        done.push(one);
+        const of = way.slow ? Math.min(runs, slowRuns) : runs;
+        tell(`run ${round} of ${of}: ${title}: ${one.seconds.toFixed(2)} s`);
+      }
     }
   }
-  return rows;
+  return measured.flatMap(({ rows }) => rows);
 }
 
 /** cp is always among them: all others are compared to it. @throws Error for a name that is none */

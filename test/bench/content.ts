@@ -32,6 +32,9 @@ const chunkSize = 1024 * 1024;
 /** What `app-0` is after a change: the same size, other layers. */
 export const changedImage: ImageName = { repository: "team-0/app-0", tag: "1.0-changed" };
 
+/** One of a few bytes: what all tags name in the release from which one goes back. */
+export const tinyImage: ImageName = { repository: "library/tiny", tag: "1" };
+
 /**
  * Writes images of `size` bytes together, in `blobs` configs and layers; and one more, the changed one.
  * @param storage the folder that gets docker/registry/v2
@@ -153,9 +156,20 @@ export function skopeoList(host: string, names: ImageName[]): string {
   return [`"${host}":`, "  tls-verify: false", "  images:", ...lines, ""].join("\n");
 }
 
-/** The manifest for `drydock bundle` of the same images. */
-export function drydockManifest(host: string, names: ImageName[], addresses: string[]): string {
-  const lines = names.map(({ repository, tag }) => `  - ${host}/${repository}:${tag}`);
+/** The manifest for `drydock bundle` of the same images. @param named what each is called at the site, if not so */
+export function drydockManifest(
+  host: string,
+  names: ImageName[],
+  addresses: string[],
+  named?: (name: ImageName) => ImageName,
+): string {
+  const text = ({ repository, tag }: ImageName) => `${repository}:${tag}`;
+  const lines = names.map((name) => {
+    const source = `${host}/${text(name)}`;
+    return named === undefined
+      ? `  - ${source}`
+      : `  - {reference: "${host}/${text(named(name))}", as: "${text(name)}"}`;
+  });
   const registry = `registry: {image: "${host}/library/registry:2"}`;
   return ["name: bench", `addresses: [${addresses.join(", ")}]`, registry, "images:", ...lines, ""].join(
     "\n",

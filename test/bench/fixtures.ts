@@ -2,11 +2,19 @@
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { create } from "tar";
+import { makeImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
 import { pushNamed } from "../lab/upstream.ts";
-import { changedImage, drydockManifest, type ImageName, makeContent, skopeoList } from "./content.ts";
+import {
+  changedImage,
+  drydockManifest,
+  type ImageName,
+  makeContent,
+  skopeoList,
+  tinyImage,
+} from "./content.ts";
 import type { Command } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
 
@@ -19,6 +27,7 @@ export class Fixtures {
   readonly images: ImageName[];
   readonly #drydock: string;
   #bundle: Promise<number> | undefined;
+  #later: Promise<void> | undefined;
   #tarball: Promise<void> | undefined;
   #skopeoFolder: Promise<void> | undefined;
 
@@ -36,11 +45,14 @@ export class Fixtures {
     const upstream = await startRegistry({ folder, storage });
     const registry: ImageName = { repository: "library/registry", tag: "2" };
     await pushNamed(upstream.host, "library/registry:2", await makeRegistryImage());
+    await pushNamed(upstream.host, `${tinyImage.repository}:${tinyImage.tag}`, makeImage());
     const fixtures = new Fixtures(folder, upstream, [...images, registry], options.drydock);
     await writeFile(fixtures.path("passphrase"), "only for the bench\n", { mode: 0o600 });
     await writeFile(fixtures.path("manifest.yaml"), drydockManifest(upstream.host, images, addresses));
     const changed = [changedImage, ...images.slice(1)];
     await writeFile(fixtures.path("changed.yaml"), drydockManifest(upstream.host, changed, addresses));
+    const moved = drydockManifest(upstream.host, [...changed, tinyImage], addresses, () => tinyImage);
+    await writeFile(fixtures.path("moved.yaml"), moved);
     await writeFile(fixtures.path("skopeo.yaml"), skopeoList(upstream.host, fixtures.images));
     return fixtures;
   }
@@ -75,6 +87,17 @@ export class Fixtures {
       return (await stat(this.path("bundle.tar"))).size;
     })();
     return this.#bundle;
+  }
+
+  /** changed.tar, of which one image has changed, and moved.tar, in which all its tags name one tiny image. */
+  laterBundles(): Promise<void> {
+    this.#later ??= (async () => {
+      await this.bundle();
+      const moved = this.bundleTo(this.path("moved.tar"), "moved.yaml");
+      for (const { program, args, env } of [this.reuseTo(this.path("changed.tar")), moved])
+        await run(program, args, { ...(env === undefined ? {} : { env }), seconds: 3600 });
+    })();
+    return this.#later;
   }
 
   /**

@@ -27,8 +27,8 @@ export async function describeMachine(folder: string): Promise<Machine> {
 
 /** @throws Error if the file system has too little room for what the bench makes. */
 export async function checkRoom(folder: string, size: number): Promise<void> {
-  // storage, bundle, tarball, skopeo's folder, and what one way writes; a registry's image and change besides
-  const needed = size * 5.5 + 500e6;
+  // storage, two bundles, tarball, skopeo's folder, and what one way writes; a registry's image and change besides
+  const needed = size * 6.5 + 500e6;
   const { bavail, bsize } = await statfs(folder);
   if (bavail * bsize >= needed) return;
   const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;

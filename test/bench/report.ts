@@ -20,6 +20,8 @@ export interface Figures {
   rate: number;
   /** the highest of all runs, in bytes; none for a part */
   peak?: number;
+  /** the median, in bytes; none for a part */
+  written?: number;
   /** of `seconds` to those of cp + sync */
   ratio: number;
   runs: number;
@@ -46,6 +48,7 @@ export function figuresOf(rows: Row[], size: number): Figures[] {
         runs.map(({ seconds }) => seconds),
       ),
       peak: Math.max(...runs.map(({ peak }) => peak)),
+      written: median(runs.map(({ written }) => written)),
     },
     ...Object.keys(runs[0]?.parts ?? {}).map((part) =>
       figures(
@@ -75,42 +78,53 @@ export function table(figures: Figures[]): string {
 export interface Verdict {
   what: string;
   value: number;
-  goal: string;
-  reached: boolean;
+  /** none: it is told for comparison */
+  goal?: string;
+  reached?: boolean;
 }
 
-/** Those that the measured ways allow. */
-export function verdicts(figures: Figures[]): Verdict[] {
-  const of = (name: string) => figures.find((one) => one.name === name)?.seconds;
+/** Those that the measured ways allow. @param size of the bundle, in bytes */
+export function verdicts(figures: Figures[], size: number): Verdict[] {
+  const of = (name: string) => figures.find((one) => one.name === name);
   const found: Verdict[] = [];
-  const compare = (what: string, upper: string, lower: string, relation: "≤" | "≥", goal: number) => {
-    const [above, below] = [of(upper), of(lower)];
-    if (above === undefined || below === undefined) return;
-    const value = above / below;
-    const reached = relation === "≤" ? value <= goal : value >= goal;
-    found.push({ what, value, goal: `${relation} ${goal}`, reached });
+  const judge = (what: string, value: number | undefined, relation: "≤" | "≥" | "<", goal?: number) => {
+    if (value === undefined || !Number.isFinite(value)) return;
+    const judged = {
+      goal: `${relation} ${goal}`,
+      reached:
+        goal !== undefined &&
+        (relation === "≥" ? value >= goal : relation === "≤" ? value <= goal : value < goal),
+    };
+    found.push({ what, value, ...(goal === undefined ? {} : judged) });
   };
-  compare("install ÷ cp + sync", "install", "cp", "≤", 1.6);
-  compare("place + link ÷ cp + sync", "install: place + link", "cp", "≤", 1.3);
-  compare("sha256sum + tar zx ÷ install", "documented", "install", "≥", 4);
-  compare("skopeo sync to a registry ÷ install", "skopeo-push", "install", "≥", 7);
-  compare("skopeo sync to a directory ÷ bundle", "skopeo-pull", "bundle", "≥", 3);
-  compare("bundle ÷ cp + sync", "bundle", "cp", "≤", 1.4);
-  compare("bundle --reuse ÷ cp + sync", "reuse", "cp", "≤", 1.2);
-  compare("sha256sum ÷ verify", "sha256sum", "verify", "≥", 0.9);
-  const ours = figures.filter(({ name }) => ["install", "verify", "bundle", "reuse"].includes(name));
-  const peak = Math.max(...ours.map((one) => one.peak ?? 0)) / 1e6;
-  if (ours.length > 0)
-    found.push({ what: "drydock's memory, MB", value: peak, goal: "< 300", reached: peak < 300 });
+  const share = (upper: string, lower: string) =>
+    (of(upper)?.seconds ?? Number.NaN) / (of(lower)?.seconds ?? Number.NaN);
+  judge("install ÷ cp + sync, whole command", share("install", "cp"), "≤", 1.6);
+  judge("install ÷ cp + sync, place + link", share("install: place + link", "cp"), "≤", 1.3);
+  judge("sha256sum + tar zx ÷ install, whole command", share("documented", "install"), "≥");
+  judge("sha256sum + tar zx ÷ place + link", share("documented", "install: place + link"), "≥", 4);
+  judge("skopeo to a registry ÷ install, whole command", share("skopeo-push", "install"), "≥");
+  judge("skopeo to a registry ÷ place + link", share("skopeo-push", "install: place + link"), "≥", 7);
+  judge("1 image new: place ÷ the first's place, %", share("update: place", "install: place") * 100, "≤", 5);
+  judge("rollback of all tags, whole command, s", of("rollback")?.seconds, "<", 2);
+  judge("install: bytes written ÷ bundle", (of("install")?.written ?? Number.NaN) / size, "≤", 1.02);
+  judge("skopeo to a directory ÷ bundle", share("skopeo-pull", "bundle"), "≥", 3);
+  judge("bundle ÷ cp + sync", share("bundle", "cp"), "≤", 1.4);
+  judge("bundle --reuse ÷ cp + sync", share("reuse", "cp"), "≤", 1.2);
+  judge("sha256sum ÷ verify", share("sha256sum", "verify"), "≥", 0.9);
+  const peaks = ours.flatMap((name) => of(name)?.peak ?? []);
+  if (peaks.length > 0) judge("drydock's memory, MB", Math.max(...peaks) / 1e6, "<", 300);
   return found;
 }
+
+const ours = ["install", "update", "rollback", "verify", "bundle", "reuse"];
 
 export function verdictLines(found: Verdict[]): string {
   const rows = found.map(({ what, value, goal, reached }) => [
     what,
     value >= 100 ? value.toFixed(0) : value.toFixed(2),
-    `goal ${goal}`,
-    reached ? "reached" : "NOT reached",
+    goal === undefined ? "" : `goal ${goal}`,
+    reached === undefined ? "" : reached ? "reached" : "NOT reached",
   ]);
   return columns(rows, { right: [1] });
 }

@@ -1,8 +1,8 @@
 /** The ways that are compared: what each needs, runs and leaves behind. */
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { startRegistry } from "../lab/registry.ts";
-import { startSite } from "../lab/site.ts";
+import { type Site, startSite } from "../lab/site.ts";
 import type { Fixtures } from "./fixtures.ts";
 import { type Command, type Measurement, measure } from "./measure.ts";
 
@@ -12,10 +12,12 @@ export interface Way {
   title: string;
   /** runs three times at most */
   slow?: boolean;
+  /** What is measured after it, on what it left: more rows of the table, in this order. */
+  followedBy?: { name: string; title: string }[];
   /** Makes what it reads, before anything is measured. */
   needs?: (fixtures: Fixtures) => Promise<unknown>;
-  /** One run, cold. What it wrote is gone when this returns. */
-  run: (fixtures: Fixtures) => Promise<Measurement>;
+  /** One run, cold, and one of each of `followedBy`. What they wrote is gone when this returns. */
+  run: (fixtures: Fixtures) => Promise<Measurement | Measurement[]>;
 }
 
 export const ways: Way[] = [
@@ -46,8 +48,12 @@ export const ways: Way[] = [
   {
     name: "install",
     title: "drydock install",
-    needs: (fixtures) => fixtures.bundle(),
-    run: install,
+    followedBy: [
+      { name: "update", title: "install, 1 image is new" },
+      { name: "rollback", title: "rollback of all tags" },
+    ],
+    needs: (fixtures) => fixtures.laterBundles(),
+    run: installs,
   },
   {
     name: "documented",
@@ -100,32 +106,48 @@ async function inOutput<T>(fixtures: Fixtures, work: (output: string) => Promise
 }
 
 async function plain(command: Command): Promise<Measurement> {
-  const { seconds, peak } = await measure(command);
-  return { seconds, peak, parts: {} };
+  const { said: _, ...measured } = await measure(command);
+  return { ...measured, parts: {} };
 }
 
 async function shell(script: string, args: string[]): Promise<Measurement> {
   return await plain({ program: "/bin/sh", args: ["-ec", script, "sh", ...args] });
 }
 
-/** Each time on a new site's host, whose engine has never seen the registry's image. */
-async function install(fixtures: Fixtures): Promise<Measurement> {
+/**
+ * Each time on a new site's host, whose engine has never seen the registry's image: a first release; a second one
+ * with one changed image; and back from a third one, which moves every tag and leaves the container as it is.
+ */
+async function installs(fixtures: Fixtures): Promise<Measurement[]> {
   return await inOutput(fixtures, async (output) => {
     const site = await startSite({ folder: output, name: "bench", clients: false });
     try {
-      const passphrase = ["--passphrase-file", fixtures.path("passphrase")];
-      const command = fixtures.drydock("install", fixtures.path("bundle.tar"), ...passphrase);
-      const [program, args] = site.enter(command.program, command.args);
-      const { seconds, peak, said } = await measure({ program, args, env: site.env });
-      return {
-        seconds,
-        peak,
-        parts: { "place + link": stepSeconds(said, "place") + stepSeconds(said, "link") },
-      };
+      const first = await installed(fixtures, site, "bundle.tar");
+      const second = await installed(fixtures, site, "changed.tar");
+      await installed(fixtures, site, "moved.tar");
+      const { said, ...back } = await measure(atSite(site, fixtures.drydock("rollback")));
+      if (!said.includes('container "registry": unchanged'))
+        throw new Error(`the rollback was to leave the container as it is:\n${said}`);
+      return [first, second, { ...back, parts: {} }];
     } finally {
       await site.stop();
     }
   });
+}
+
+async function installed(fixtures: Fixtures, site: Site, bundle: string): Promise<Measurement> {
+  const passphrase = ["--passphrase-file", fixtures.path("passphrase")];
+  const command = fixtures.drydock("install", fixtures.path(bundle), ...passphrase);
+  const { said, ...measured } = await measure(atSite(site, command));
+  const steps = await stepsOf(site, said);
+  const [place, link] = [stepSeconds(steps, "place"), stepSeconds(steps, "link")];
+  return { ...measured, parts: { place, "place + link": place + link } };
+}
+
+/** The command inside of the site's host. */
+function atSite(site: Site, { program, args }: Command): Command {
+  const [enter, words] = site.enter(program, args);
+  return { program: enter, args: words, env: site.env };
 }
 
 /** Into an empty registry of its own. */
@@ -142,12 +164,20 @@ async function skopeoPush(fixtures: Fixtures, output: string): Promise<Measureme
   }
 }
 
-/** How long a step took, from its line "✓ place  600 blobs  (1 min 2 s)". @throws Error if there is none. */
-export function stepSeconds(said: string, step: string): number {
-  const line = said.split("\n").find((each) => new RegExp(`^[✓+] ${step}  `).test(each));
-  const units: Record<string, number> = { h: 3600, min: 60, s: 1 };
-  const [, time] = /\(([^()]*)\)$/.exec(line ?? "") ?? [];
-  if (time === undefined) throw new Error(`find the step "${step}" in what install said:\n${said}`);
-  const parts = time.matchAll(/([\d.]+) (h|min|s)/g);
-  return parts.reduce((sum, [, number, unit = ""]) => sum + Number(number) * (units[unit] ?? 0), 0);
+interface StepTime {
+  step: string;
+  seconds: number;
+}
+
+/** What the receipt says of each step, to a thousandth of a second. @param said what install said: where the receipt is */
+async function stepsOf(site: Site, said: string): Promise<StepTime[]> {
+  const release = /\/releases\/([0-9a-f]{64})\/receipt\.txt$/m.exec(said)?.[1];
+  if (release === undefined) throw new Error(`find the receipt in what install said:\n${said}`);
+  return JSON.parse(await readFile(join(site.siteDir, "releases", release, "receipt.json"), "utf8")).steps;
+}
+
+function stepSeconds(steps: StepTime[], name: string): number {
+  const found = steps.find(({ step }) => step === name);
+  if (found === undefined) throw new Error(`the receipt has no step "${name}": ${JSON.stringify(steps)}`);
+  return found.seconds;
 }
