@@ -3,12 +3,36 @@ import { Flags } from "@oclif/core";
 import { DrydockError, exitCodes } from "../errors.ts";
 import type { Finding } from "../install/finding.ts";
 import type { Reporter } from "../reporter.ts";
-import type { Client, ClientResult } from "../trust/client.ts";
+import type { ServedImage } from "../site/served-images.ts";
+import type { Client, ClientResult, ProofKind } from "../trust/client.ts";
+import type { ClientOptions } from "../trust/on-each.ts";
+import type { ProofOptions } from "../trust/proof/proof.ts";
 import type { ReachOptions } from "../trust/reach.ts";
 import { columns, count, printable } from "./format.ts";
 import { askSecret, hasTerminal } from "./prompt.ts";
 
+/** How the clients' trust is proven; `install` has a --prove of its own. */
+export const proveClientsFlag = Flags.option({
+  options: ["none", "tls", "engine", "pull"] as const,
+  default: "engine",
+  description:
+    "how it is proven from each client that the registry can be used there: tls, a handshake from where it stands; " +
+    "engine, its own Docker engine looks an image up, where it has one; pull, it pulls a small image and removes it",
+});
+
 export const clientFlags = {
+  parallel: Flags.integer({
+    helpValue: "N",
+    min: 1,
+    max: 256,
+    description: "clients at the same time [default: 32]",
+  }),
+  timeout: Flags.integer({
+    helpValue: "SECONDS",
+    min: 1,
+    max: 3600,
+    description: "how long each step with one client may take, its login for one [default: 20]",
+  }),
   limit: Flags.string({
     helpValue: "PATTERN",
     description:
@@ -39,14 +63,18 @@ export const clientFlags = {
 };
 
 export function clientOptions(flags: {
+  parallel?: number | undefined;
+  timeout?: number | undefined;
   "known-hosts"?: string | undefined;
   "accept-new-host-keys": boolean;
   "allow-proxy-command": boolean;
   "ssh-config"?: string | undefined;
   "ask-password": boolean;
   "ask-sudo-password": boolean;
-}): ReachOptions {
+}): ReachOptions & Pick<ClientOptions, "limit"> {
   return {
+    ...(flags.parallel === undefined ? {} : { limit: flags.parallel }),
+    timeoutMs: flags.timeout === undefined ? undefined : flags.timeout * 1000,
     knownHostsFile: flags["known-hosts"],
     acceptNewHostKeys: flags["accept-new-host-keys"],
     allowProxyCommand: flags["allow-proxy-command"],
@@ -82,17 +110,34 @@ export async function readClients(
   });
 }
 
+/** What the registry serves, where the proof wants it. @param site the site's directory, if given */
+export async function imagesFor(prove: ProofOptions["prove"], site?: string): Promise<ServedImage[]> {
+  if (prove === "none" || prove === "tls") return [];
+  const { readServedImages } = await import("../site/served-images.ts");
+  return await readServedImages(site);
+}
+
 /** A client that got the CA, or had it; its proof is another matter. */
 function isDone({ status }: ClientResult): boolean {
   return status === "ok" || status === "changed";
 }
 
+const provenBy: Record<ProofKind, string> = {
+  tls: "over TLS",
+  engine: "by its Docker engine",
+  pull: "by a pull",
+};
+
 /** A line for each client, those that failed with reason and hint, and a line that sums up. */
 export function clientReport(hosts: ClientResult[]): string {
-  const rows = hosts.map(({ name, status, proven, provenAs }) => [
-    name,
-    status,
-    proven ? `proven over TLS as ${provenAs}` : isDone({ name, status, proven }) ? "not proven" : "",
+  const rows = hosts.map((host) => [
+    host.name,
+    host.status,
+    host.proven
+      ? `proven ${provenBy[host.proof ?? "tls"]} as ${host.provenAs}`
+      : isDone(host)
+        ? "not proven"
+        : "",
   ]);
   const reasons = hosts.flatMap(({ name, reason, hint }) => {
     if (reason === undefined) return [];

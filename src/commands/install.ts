@@ -1,5 +1,4 @@
 /** `drydock install`: brings a bundle to life at the site, and where clients are listed, makes them trust it. */
-import { readFile } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
 import {
@@ -8,6 +7,8 @@ import {
   clientOptions,
   clientReport,
   exitCodeOf,
+  imagesFor,
+  proveClientsFlag,
   readClients,
 } from "../cli/clients.ts";
 import { findingsTable } from "../cli/describe-findings.ts";
@@ -22,7 +23,7 @@ import type { InstallDryRun } from "../install/dry-run.ts";
 import type { Finding } from "../install/finding.ts";
 import type { InstallOptions, InstallResult } from "../install/install.ts";
 import type { Reporter } from "../reporter.ts";
-import { siteLayout } from "../site/layout.ts";
+import { readServing } from "../site/serving.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
 import type { Reach } from "../trust/reach.ts";
 
@@ -106,6 +107,7 @@ export default class Install extends DrydockCommand {
       helpValue: "FILE",
       description: "an Ansible inventory: make these hosts trust the CA",
     }),
+    "prove-clients": proveClientsFlag(),
     ...clientFlags,
   };
   static override examples = [
@@ -173,17 +175,19 @@ export default class Install extends DrydockCommand {
     if (result.pruned !== undefined) this.log(`\n${describePrune(result.pruned)}`);
     const { index, ...rest } = result;
     const { name, release } = index;
-    const { addresses, port } = result.settings;
+    const { addresses } = result.settings;
     const told: Result = { name, release, addresses, ...rest };
     if (clients === undefined) {
       this.log(`\nTo make clients trust it:\n\n    drydock trust --clients INVENTORY`);
       return told;
     }
-    const ca = await readFile(siteLayout(result.site).caCertificate, "utf8");
+    const prove = flags["prove-clients"];
+    const images = await imagesFor(prove, result.site);
+    const serving = await readServing(result.site);
     const { trust } = await import("../trust/trust.ts");
     const hosts = await trust(
       clients,
-      { ...clientOptions(flags), ca, addresses, port, reach },
+      { ...clientOptions(flags), ...serving, prove, images, reach },
       this.reporter,
     );
     this.log(`\n${clientReport(hosts)}`);

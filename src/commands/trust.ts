@@ -1,7 +1,15 @@
 /** `drydock trust`: makes clients trust the site's CA, and proves it from each. */
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
-import { clientFlags, clientOptions, clientReport, exitCodeOf, readClients } from "../cli/clients.ts";
+import {
+  clientFlags,
+  clientOptions,
+  clientReport,
+  exitCodeOf,
+  imagesFor,
+  proveClientsFlag,
+  readClients,
+} from "../cli/clients.ts";
 import { describeTrustPlan } from "../cli/describe-trust.ts";
 import { DrydockError } from "../errors.ts";
 import { readServing, type Serving } from "../site/serving.ts";
@@ -12,7 +20,7 @@ export default class Trust extends DrydockCommand {
   static override summary = "Make clients trust the registry's CA, over SSH (isolated side).";
   static override description =
     "Writes the CA certificate into Docker's certificate directories of each host, for the registry's name and " +
-    "each address, then makes a TLS handshake with the registry from where the host stands. Hosts are named, " +
+    "each address, then proves from where the host stands that the registry can be used there. Hosts are named, " +
     "or are those of an Ansible inventory: INI or YAML, a file or a folder, with group_vars and host_vars " +
     "beside it; repo_host is the name or address by which a host reaches the registry. Host keys are checked; " +
     "one host's trouble stops no other; a host that has it is left as it is.";
@@ -31,12 +39,14 @@ export default class Trust extends DrydockCommand {
       helpValue: "DIR",
       description: "the site's directory [default: where install put it]",
     }),
+    prove: proveClientsFlag(),
     ...clientFlags,
   };
   static override examples = [
     "<%= config.bin %> trust --clients hosts.ini",
     "<%= config.bin %> trust root@10.0.0.5 admin@host2:2222",
     "<%= config.bin %> trust --clients inventory/ --limit 'web:&lab:!old' --dry-run",
+    "<%= config.bin %> trust --clients hosts.ini --prove pull --parallel 64",
     "<%= config.bin %> trust --clients hosts.ini --known-hosts ./known_hosts --json",
   ];
   static override exitCodes = ["input", "partial", "host"] as const;
@@ -52,8 +62,11 @@ export default class Trust extends DrydockCommand {
       return plan;
     }
     const serving = await readServing(flags.site);
+    const { prove } = flags;
+    const images = await imagesFor(prove, flags.site);
     const { trust } = await import("../trust/trust.ts");
-    const hosts = await trust(clients, { ...clientOptions(flags), ...serving }, this.reporter);
+    const options = { ...clientOptions(flags), ...serving, prove, images };
+    const hosts = await trust(clients, options, this.reporter);
     this.log(clientReport(hosts));
     process.exitCode = exitCodeOf(hosts);
     return { hosts };

@@ -50,11 +50,20 @@ export interface Client {
  */
 export type ClientStatus = "ok" | "changed" | "unreachable" | "refused" | "failed";
 
+/**
+ * tls     a handshake with the registry succeeded from where the client stands
+ * engine  the client's own Docker engine asked the registry for an image, with the certificates that it looks for
+ * pull    the client pulled an image
+ */
+export type ProofKind = "tls" | "engine" | "pull";
+
 export interface ClientResult {
   name: string;
   status: ClientStatus;
-  /** whether a TLS handshake with the registry succeeded from where the client stands */
+  /** whether it was seen to work from where the client stands */
   proven: boolean;
+  /** what was seen, the most that the client had the means for */
+  proof?: ProofKind;
   /** name or address of the registry with which it succeeded */
   provenAs?: string;
   /** why it is not as it should be, or what to know about it */

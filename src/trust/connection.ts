@@ -25,6 +25,11 @@ export class ForwardRefused extends Error {
     super(message);
     this.reason = reason;
   }
+
+  /** Whether it opens no such stream at all, wherever it would lead. */
+  get prohibited(): boolean {
+    return this.reason === 1;
+  }
 }
 
 export interface Connection {
@@ -35,11 +40,14 @@ export interface Connection {
   /**
    * Runs a command with the user's login shell, and gives it `stdin`.
    * @param terminal with a terminal that echoes nothing, which some sudo insist on
+   * @param timeoutMs in place of the connection's own
    * @throws ClientFailure
    */
-  exec(command: string, stdin?: string, terminal?: boolean): Promise<ExecResult>;
+  exec(command: string, stdin?: string, terminal?: boolean, timeoutMs?: number): Promise<ExecResult>;
   /** Opens a stream to host:port from the client; its names are resolved there. @throws ForwardRefused, ClientFailure */
   forward(host: string, port: number): Promise<Duplex>;
+  /** Opens a stream to a Unix socket there, with the user's rights. @throws ForwardRefused, ClientFailure */
+  forwardSocket(path: string): Promise<Duplex>;
   isOpen(): boolean;
   close(): void;
 }
@@ -55,8 +63,12 @@ export function connectionOver(ssh: Ssh, user: string, timeoutMs: number): Conne
   });
   return {
     user,
-    exec: (command, stdin, terminal) => exec(ssh, timeoutMs, command, stdin, terminal),
-    forward: (host, port) => forward(ssh, timeoutMs, host, port),
+    exec: (command, stdin, terminal, ownTimeoutMs = timeoutMs) =>
+      exec(ssh, ownTimeoutMs, command, stdin, terminal),
+    forward: (host, port) =>
+      forward(ssh, timeoutMs, (opened) => ssh.forwardOut("127.0.0.1", 0, host, port, opened)),
+    forwardSocket: (path) =>
+      forward(ssh, timeoutMs, (opened) => ssh.openssh_forwardOutStreamLocal(path, opened)),
     isOpen: () => open,
     close: () => {
       open = false;
@@ -133,13 +145,19 @@ function exec(
   });
 }
 
-function forward(ssh: Ssh, timeoutMs: number, host: string, port: number): Promise<Duplex> {
+/** @param open asks the client's sshd for the stream */
+function forward(
+  ssh: Ssh,
+  timeoutMs: number,
+  open: (opened: (error: Error | undefined, stream: ClientChannel) => void) => unknown,
+): Promise<Duplex> {
   let waiting = true;
   const late = () => new ForwardRefused(`no answer within ${timeoutMs / 1000} s`, undefined);
   return whileOpen<Duplex>(ssh, timeoutMs, late, (resolve, reject) => {
-    ssh.forwardOut("127.0.0.1", 0, host, port, (error, stream) => {
+    open((error, stream) => {
       if (error !== undefined) {
-        reject(new ForwardRefused(error.message, "reason" in error ? Number(error.reason) : undefined));
+        const text = error.message.replace(/^\(SSH\) Channel open failure: /, "");
+        reject(new ForwardRefused(text, "reason" in error ? Number(error.reason) : undefined));
       } else if (waiting) {
         stream.on("error", () => undefined); // whoever reads it sees `close`
         resolve(stream);

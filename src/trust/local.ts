@@ -2,7 +2,7 @@
  * This host itself as a client (ansible_connection=local): the same commands and streams, without SSH.
  */
 import { spawn } from "node:child_process";
-import { connect } from "node:net";
+import { connect, type NetConnectOpts } from "node:net";
 import { userInfo } from "node:os";
 import type { Duplex } from "node:stream";
 import { errorCode } from "../errors.ts";
@@ -14,8 +14,9 @@ export function localConnection(timeoutMs: number): Connection {
   let open = true;
   return {
     user: userInfo().username,
-    exec: (command, stdin) => exec(command, stdin ?? "", timeoutMs),
-    forward: (host, port) => forward(host, port, timeoutMs),
+    exec: (command, stdin, _terminal, ownTimeoutMs = timeoutMs) => exec(command, stdin ?? "", ownTimeoutMs),
+    forward: (host, port) => forward({ host, port }, timeoutMs),
+    forwardSocket: (path) => forward({ path }, timeoutMs),
     isOpen: () => open,
     close: () => {
       open = false;
@@ -45,9 +46,9 @@ function exec(command: string, stdin: string, timeoutMs: number): Promise<ExecRe
 /** RFC 4254 section 5.1: what an sshd would say. */
 const connectFailed = 2;
 
-function forward(host: string, port: number, timeoutMs: number): Promise<Duplex> {
+function forward(to: NetConnectOpts, timeoutMs: number): Promise<Duplex> {
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
-  const socket = connect({ host, port, timeout: timeoutMs });
+  const socket = connect({ ...to, timeout: timeoutMs });
   const failed = (text: string) => {
     socket.destroy();
     reject(new ForwardRefused(text, connectFailed));

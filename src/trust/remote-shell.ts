@@ -71,6 +71,7 @@ function sha256Of(payload: string): string {
 /**
  * Runs `script` with /bin/sh as the login user, whoever that is; `root` then gives no rights.
  * @param payload if left out, the script has the basic functions alone, and nothing is sent
+ * @param timeoutMs as for `exec`
  * @returns as runAsRoot @throws ClientFailure "failed"
  */
 export async function runAsUser(
@@ -78,6 +79,7 @@ export async function runAsUser(
   script: readonly string[],
   args: readonly string[] = [],
   payload?: string,
+  timeoutMs?: number,
 ): Promise<string[]> {
   const line =
     payload === undefined
@@ -89,7 +91,7 @@ export async function runAsUser(
           ...args,
         )
       : shellLine("/bin/sh", "-c", start, "sh", innerScript(script), "user", sha256Of(payload), "-", ...args);
-  return ended(connection.user, read(await connection.exec(line, payload ?? "")));
+  return ended(connection.user, read(await connection.exec(line, payload ?? "", false, timeoutMs)));
 }
 
 /**
@@ -97,6 +99,7 @@ export async function runAsUser(
  * all else has them where that can be.
  * @param args without quotes ('), backslashes, exclamation marks and control characters
  * @param payload is in the file `$payload`, with the SHA-256 `$want`
+ * @param timeoutMs as for `exec`
  * @returns what the script wrote: each line that begins with the mark, without it
  * @throws ClientFailure "refused" if root's rights are not to be had, "failed" if the script did not end well
  */
@@ -106,6 +109,7 @@ export async function runAsRoot(
   script: readonly string[],
   args: readonly string[] = [],
   payload = "",
+  timeoutMs?: number,
 ): Promise<string[]> {
   const { user } = connection;
   if (client.become === false && user !== "root") {
@@ -122,7 +126,7 @@ export async function runAsRoot(
     const send = folder === "-" && (rights.terminal || rights.password);
     const then = send ? "send" : password === undefined ? "drop" : "keep";
     const line = shellLine("/bin/sh", "-c", start, "sh", inner, then, sha256, folder, ...args);
-    return read(await connection.exec(line, terminal ? "" : payload, terminal));
+    return read(await connection.exec(line, terminal ? "" : payload, terminal, timeoutMs));
   };
   let answer = await attempt("-", false);
   const { folder } = answer;
@@ -137,7 +141,7 @@ export async function runAsRoot(
 
   const command = ["/bin/sh", "-c", inner, "drydock", `${folder}/payload`, sha256, ...args];
   const line = shellLine("/bin/sh", "-c", withPassword, "sh", folder, ...command);
-  return ended(user, read(await connection.exec(line, `${password}\n`, rights.terminal)), true);
+  return ended(user, read(await connection.exec(line, `${password}\n`, rights.terminal, timeoutMs)), true);
 }
 
 interface Answer {

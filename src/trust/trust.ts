@@ -2,11 +2,13 @@
  * `drydock trust`: makes every client trust the CA, and proves it from each.
  */
 import type { Reporter } from "../reporter.ts";
+import type { ServedImage } from "../site/served-images.ts";
 import { reachableAddresses, referenceNames } from "./address.ts";
 import { checkAuthority } from "./authority.ts";
 import type { Client, ClientResult } from "./client.ts";
 import { type ClientOptions, onEach } from "./on-each.ts";
-import { prove } from "./prove.ts";
+import type { ProofOptions } from "./proof/proof.ts";
+import { prove } from "./proof/prove.ts";
 import { defaultTimeout } from "./reach.ts";
 import { runAsRoot } from "./remote-shell.ts";
 import { certificatesIn } from "./stores/pem.ts";
@@ -22,6 +24,10 @@ export interface TrustOptions extends ClientOptions {
   stores?: readonly StoreName[] | undefined;
   /** CAs of the registry that an earlier run put there go; else they stay beside the new one */
   removeOld?: boolean;
+  /** default: engine */
+  prove?: ProofOptions["prove"] | undefined;
+  /** what the registry serves, as far as it is known: for the proof */
+  images?: readonly ServedImage[] | undefined;
 }
 
 /**
@@ -35,7 +41,7 @@ export async function trust(
   reporter: Reporter,
 ): Promise<ClientResult[]> {
   const ca = checkAuthority(options.ca);
-  const { port, timeoutMs = defaultTimeout } = options;
+  const { port, timeoutMs = defaultTimeout, prove: asked = "engine", images = [] } = options;
   const addresses = reachableAddresses(options.addresses);
   const order: StoreOrder = {
     verb: "install",
@@ -46,7 +52,11 @@ export async function trust(
   };
   return await onEach(clients, options, reporter, "trust", async (connection, client) => {
     const stores = await workOnStores(connection, client, order);
-    const proof = await prove(connection, client, { ca, addresses, port, timeoutMs });
+    const proof = await prove({
+      connection,
+      client,
+      options: { ca, addresses, port, timeoutMs, prove: asked, images },
+    });
     return {
       name: client.name,
       status: stores.changed ? "changed" : "ok",

@@ -5,7 +5,7 @@ import { clientOptions, clientReport, exitCodeOf } from "../../src/cli/clients.t
 import type { ClientResult } from "../../src/trust/client.ts";
 
 const hosts: ClientResult[] = [
-  { name: "web", status: "changed", proven: true, provenAs: "registry.plant7.lan" },
+  { name: "web", status: "changed", proven: true, proof: "engine", provenAs: "registry.plant7.lan" },
   { name: "db-2", status: "ok", proven: false, reason: "forwarding is off", hint: "Allow it." },
   { name: "old", status: "refused", proven: false, reason: "permission denied", hint: "Add the key." },
   { name: "gone", status: "unreachable", proven: false, reason: "no route" },
@@ -15,7 +15,7 @@ test("a line for each client, the reasons with their hints, and a sum", () => {
   assert.equal(
     clientReport(hosts),
     [
-      "web   changed      proven over TLS as registry.plant7.lan",
+      "web   changed      proven by its Docker engine as registry.plant7.lan",
       "db-2  ok           not proven",
       "old   refused",
       "gone  unreachable",
@@ -34,7 +34,7 @@ test("a line for each client, the reasons with their hints, and a sum", () => {
 test("one client, all well: singular, and nothing about failures", () => {
   assert.equal(
     clientReport(hosts.slice(0, 1)),
-    "web  changed  proven over TLS as registry.plant7.lan\n\n1 client trusts the CA, 1 proven",
+    "web  changed  proven by its Docker engine as registry.plant7.lan\n\n1 client trusts the CA, 1 proven",
   );
 });
 
@@ -60,9 +60,17 @@ test("what the flags say about SSH reaches the library; without --known-hosts it
     "ask-sudo-password": true,
   };
   assert.equal(clientOptions(flags).knownHostsFile, undefined);
-  const { ask, ...options } = clientOptions({ ...flags, "known-hosts": "/x", "ssh-config": "none" });
+  const { ask, ...options } = clientOptions({
+    ...flags,
+    "known-hosts": "/x",
+    "ssh-config": "none",
+    parallel: 64,
+    timeout: 5,
+  });
   assert.ok(ask === undefined || typeof ask === "function");
   assert.deepEqual(options, {
+    limit: 64,
+    timeoutMs: 5000,
     knownHostsFile: "/x",
     acceptNewHostKeys: false,
     allowProxyCommand: false,

@@ -184,7 +184,10 @@ describe("a registry crosses the gap", { timeout: 600_000 }, () => {
   it("trust does the others, names the client that refuses, and ends with 5", async () => {
     const trusted = await atSite(["trust", ...clientFlags()]);
     assert.equal(trusted.code, 5, trusted.stderr);
-    assert.match(trusted.stdout, /^with-docker +changed +proven over TLS as registry\.site\.lan$/m);
+    assert.match(
+      trusted.stdout,
+      /^with-docker +changed +proven by its Docker engine as registry\.site\.lan$/m,
+    );
     assert.match(trusted.stdout, /^with-podman +changed +proven over TLS as registry\.site\.lan$/m);
     assert.match(trusted.stdout, /^refuses +refused *$/m);
     assert.match(trusted.stdout, /^refuses: login as "root" with the key was refused/m);
@@ -326,7 +329,7 @@ describe("a registry crosses the gap", { timeout: 600_000 }, () => {
     const again = await install(bundle, ...clientFlags());
     assert.equal(again.code, 5, again.stderr);
     assert.match(again.stdout, /^Nothing to do: plant-7, release 1, was installed at /);
-    assert.match(again.stdout, /^with-docker +ok +proven over TLS/m);
+    assert.match(again.stdout, /^with-docker +ok +proven by its Docker engine/m);
     assert.match(again.stdout, /^refuses: login as "root"/m);
     assert.deepEqual(await state(), before);
   });

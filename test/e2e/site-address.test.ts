@@ -159,7 +159,7 @@ describe("a site with another address than the bundle's", () => {
   it("a client trusts it, and pulls by the new address", async () => {
     const trusted = await drydock(["trust", ...clientFlags()], { on: site });
     assert.equal(trusted.code, 5, trusted.stderr);
-    assert.match(trusted.stdout, /^with-docker +changed +proven over TLS as 198\.18\.18\.10$/m);
+    assert.match(trusted.stdout, /^with-docker +changed +proven by its Docker engine as 198\.18\.18\.10$/m);
     assert.match(trusted.stdout, /^refuses +refused/m);
     const image = `${real}/library/busybox:1.36`;
     await site.client("with-docker").run("docker", ["pull", "--quiet", image]);

@@ -73,7 +73,7 @@ describe("this host itself", () => {
       ],
     ] as const) {
       const told = await trustHere(etc, [...sudoers], [...command]);
-      const done = { name: "here", status: "changed", proven: true, provenAs: "127.0.0.2" };
+      const done = { name: "here", status: "changed", proven: true, proof: "tls", provenAs: "127.0.0.2" };
       assert.deepEqual(told, { results: [done], asked });
       const file = join(folder, etc, `certs.d/127.0.0.2:${server.port}/ca.crt`);
       assert.ok((await readFile(file, "utf8")).endsWith(certificates.ca));

@@ -65,7 +65,7 @@ export async function makeCertificates(folder: string, label: string, names: str
 /** Listens on 127.0.0.2, so that 127.0.0.1 is somebody else. */
 export async function startTlsServer(certificates: Certificates): Promise<{ port: number; stop(): void }> {
   const server = createServer({ cert: certificates.certificate, key: certificates.key }, (socket) =>
-    socket.end(),
+    socket.end("HTTP/1.0 200 OK\r\n\r\n"),
   );
   server.on("tlsClientError", () => undefined);
   server.listen(0, "127.0.0.2");
