@@ -1,6 +1,6 @@
 /**
- * Client hosts without machines: a real sshd in a mount and process namespace of its own, with /etc and /run
- * of its own, so that what is done over SSH is done to that host alone.
+ * Client hosts without machines: a real sshd in a mount and process namespace of its own, with /etc, /run and
+ * /root of its own, so that what is done over SSH is done to that host alone.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -128,6 +128,8 @@ function spawnInNamespaces(
     'mkdir -p /etc/docker; mount --bind "$ETC_DOCKER" /etc/docker',
     'mount --bind "$HOSTS" /etc/hosts',
     'mount --bind "$FOLDER/run" /run',
+    // This machine's own may have a .bashrc that bash runs for each command over SSH.
+    'mkdir -p -m 700 "$FOLDER/root"; mount --bind "$FOLDER/root" /root',
     ...(options.run ?? []),
     'exec /usr/sbin/sshd -D -e -f "$FOLDER/sshd_config"',
   ].join("\n");
