@@ -1,8 +1,10 @@
 /**
  * Images in Kubernetes objects: every pod's and pod template's containers, init and ephemeral containers
  * and image volumes (Kubernetes API reference, PodSpec). What other objects mean, those that an operator
- * reads, only it knows: they are named in a note.
+ * reads, only it knows: of them the pod templates are searched (Argo's Rollout, Knative's Service), and they
+ * are named in a note.
  */
+import { parseReference } from "../../oci/reference.ts";
 import type { FoundImage, FoundImages } from "./found.ts";
 import { isMapping, list, mapping, type YamlText } from "./yaml-text.ts";
 
@@ -28,6 +30,9 @@ const ownGroups = new Set([
   ...["networking", "node", "rbac.authorization", "resource", "scheduling", "storage"].map(k8s),
 ]);
 
+/** A template stands two or three levels deep; YAML from elsewhere may be endless. */
+const deepestTemplate = 12;
+
 function k8s(name: string): string {
   return `${name}.k8s.io`;
 }
@@ -51,6 +56,8 @@ class Search {
   readonly #withoutImage: string[] = [];
   /** "Prometheus (monitoring.coreos.com/v1)" → the lines where such objects begin */
   readonly #skipped = new Map<string, number[]>();
+  /** likewise, of which only the pod templates were searched */
+  readonly #partly = new Map<string, number[]>();
 
   constructor(yaml: YamlText) {
     this.#yaml = yaml;
@@ -60,13 +67,15 @@ class Search {
   object(value: unknown, path: Path, lineOf: (path: Path) => number): void {
     const { apiVersion, kind } = mapping(value);
     if (typeof apiVersion !== "string" || typeof kind !== "string") {
-      this.#skip("what has no apiVersion and kind", lineOf(path));
+      note(this.#skipped, "what has no apiVersion and kind", lineOf(path));
       return;
     }
     const group = apiVersion.includes("/") ? apiVersion.slice(0, apiVersion.indexOf("/")) : "";
     const specPath = podSpecs.get(kind);
-    if (!ownGroups.has(group)) this.#skip(`${kind} (${apiVersion})`, lineOf(path));
-    else if (kind.endsWith("List")) this.#list(mapping(value), kind, path, lineOf);
+    if (!ownGroups.has(group)) {
+      const found = this.#templates(value, path, lineOf);
+      note(found > 0 ? this.#partly : this.#skipped, `${kind} (${apiVersion})`, lineOf(path));
+    } else if (kind.endsWith("List")) this.#list(mapping(value), kind, path, lineOf);
     else if (specPath !== undefined) this.#pod(at(value, specPath), [...path, ...specPath], lineOf);
   }
 
@@ -78,16 +87,34 @@ class Search {
     }
   }
 
-  #pod(spec: unknown, path: Path, lineOf: (path: Path) => number): void {
+  /** Everything below that has the form of a pod template. @returns how many there are */
+  #templates(value: unknown, path: Path, lineOf: (path: Path) => number, depth = 0): number {
+    if (depth > deepestTemplate) return 0;
+    let found = 0;
+    for (const [key, child] of Array.isArray(value) ? value.entries() : Object.entries(mapping(value))) {
+      const below = [...path, key];
+      const isTemplate = key === "template" && list(at(child, ["spec", "containers"])).length > 0;
+      if (isTemplate) this.#pod(at(child, ["spec"]), [...below, "spec"], lineOf, true);
+      found += isTemplate ? 1 : this.#templates(child, below, lineOf, depth + 1);
+    }
+    return found;
+  }
+
+  /** @param isOthers of an object that only its operator understands: what is no reference may be a variable of its */
+  #pod(spec: unknown, path: Path, lineOf: (path: Path) => number, isOthers = false): void {
+    const image = (reference: unknown, at: Path) => {
+      if (isOthers && !isReference(reference))
+        this.#withoutImage.push(this.#noReference(reference, lineOf(at)));
+      else this.#image(reference, at, lineOf);
+    };
     for (const key of ["initContainers", "containers", "ephemeralContainers"]) {
       for (const [index, container] of list(at(spec, [key])).entries()) {
-        this.#image(at(container, ["image"]), [...path, key, index, "image"], lineOf);
+        image(at(container, ["image"]), [...path, key, index, "image"]);
       }
     }
     for (const [index, volume] of list(at(spec, ["volumes"])).entries()) {
-      const { image } = mapping(volume);
-      if (!isMapping(image)) continue;
-      this.#image(image.reference, [...path, "volumes", index, "image", "reference"], lineOf);
+      const source = mapping(volume).image;
+      if (isMapping(source)) image(source.reference, [...path, "volumes", index, "image", "reference"]);
     }
   }
 
@@ -103,18 +130,39 @@ class Search {
     }
   }
 
-  #skip(what: string, line: number): void {
-    this.#skipped.set(what, [...(this.#skipped.get(what) ?? []), line]);
+  #noReference(found: unknown, line: number): string {
+    return `${this.#yaml.file}:${line}: a container whose image is ${JSON.stringify(found) ?? "left open"}`;
   }
 
   notes(): string[] {
-    const skipped = [...this.#skipped].map(([what, lines]) => {
-      const [first = 1, ...more] = lines;
-      return `${what} on line ${first}${more.length > 0 ? ` and ${more.length} more` : ""}`;
-    });
-    if (skipped.length === 0) return this.#withoutImage;
-    const all = `${this.#yaml.file}: not searched for images: ${skipped.join(", ")}; list by hand what they need`;
-    return [...this.#withoutImage, all];
+    const { file } = this.#yaml;
+    const notes = [...this.#withoutImage];
+    if (this.#skipped.size > 0)
+      notes.push(`${file}: not searched for images: ${listed(this.#skipped)}; list by hand what they need`);
+    if (this.#partly.size > 0)
+      notes.push(
+        `${file}: only pod templates were searched for images in: ${listed(this.#partly)}; list by hand what else they need`,
+      );
+    return notes;
+  }
+}
+
+function note(objects: Map<string, number[]>, what: string, line: number): void {
+  objects.set(what, [...(objects.get(what) ?? []), line]);
+}
+
+function listed(objects: Map<string, number[]>): string {
+  const each = [...objects].map(([what, [first = 1, ...more]]) => {
+    return `${what} on line ${first}${more.length > 0 ? ` and ${more.length} more` : ""}`;
+  });
+  return each.join(", ");
+}
+
+function isReference(text: unknown): boolean {
+  try {
+    return typeof text === "string" && parseReference(text) !== undefined;
+  } catch {
+    return false;
   }
 }
 

@@ -115,7 +115,7 @@ test("Kubernetes: lists, also inside of lists, as JSON and as kubectl's own kind
 test("Kubernetes: what was not searched is said, a container without an image too", () => {
   const text = [
     "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\nspec: {image: x}\n",
-    "apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nspec: {template: {spec: {containers: [{image: y}]}}}\n",
+    "apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nspec: {template: {spec: {image: y}}}\n",
     "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus\n",
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: none\n",
     "replicas: 3\n",
@@ -125,6 +125,23 @@ test("Kubernetes: what was not searched is said, a container without an image to
   assert.deepEqual(notes, [
     "f:16: a container without an image",
     "f: not searched for images: Prometheus (monitoring.coreos.com/v1) on line 1 and 1 more, Job (batch.volcano.sh/v1alpha1) on line 5, what has no apiVersion and kind on line 18; list by hand what they need",
+  ]);
+});
+
+test("Kubernetes: of objects that an operator reads, the pod templates are searched, and a note says so", () => {
+  const spec = (image: string) => `spec: {containers: [{image: ${image}}]}`;
+  const text = [
+    `apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec:\n  template:\n    ${spec("rollout")}\n`,
+    `apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {${spec("knative")}}}\n`,
+    `apiVersion: keda.sh/v1alpha1\nkind: ScaledJob\nspec: {jobTargetRef: {template: {${spec("keda")}}}}\n`,
+    `apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nspec:\n  tasks:\n  - template: {${spec("one")}}\n  - template: {${spec("'$(image)'")}}\n`,
+    `apiVersion: x.org/v1\nkind: Other\nspec: {template: {spec: {image: not-this}}}\n`,
+  ].join("---\n");
+  assert.deepEqual(found(text), ["5 rollout", "9 knative", "13 keda", "19 one"]);
+  assert.deepEqual(findImages(text, "f").notes, [
+    'f:20: a container whose image is "$(image)"',
+    "f: not searched for images: Other (x.org/v1) on line 22; list by hand what they need",
+    "f: only pod templates were searched for images in: Rollout (argoproj.io/v1alpha1) on line 1, Service (serving.knative.dev/v1) on line 7, ScaledJob (keda.sh/v1alpha1) on line 11, Job (batch.volcano.sh/v1alpha1) on line 15; list by hand what else they need",
   ]);
 });
 
