@@ -2,9 +2,9 @@
  * The journal of an unfinished bundle, NAME.tar.partial.journal: which slots are filled, and how far. It
  * is what makes the same command continue. Lines of JSON, each appended after the bytes it speaks of; what
  * it says is checked again before it is used, so a lost or torn line costs a download and nothing else. Until
- * the plan is made it says only when the build began.
+ * the plan is made it says only when the build began, and holds what was read to make it.
  */
-import { type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { appendFile, type FileHandle, open, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 
@@ -50,10 +50,33 @@ export async function readJournal(path: string): Promise<Journal | undefined> {
 
 /** Begins a journal before the plan is made. @param created when the first try began */
 export async function noteBeginning(path: string, created: string): Promise<void> {
-  await writeFile(path, `${JSON.stringify({ created })}\n`, { mode: 0o600 }).catch((error: unknown) => {
-    // How much is lacking is known when the plan is made, and is said then.
-    if (errorCode(error) !== "ENOSPC") throw error;
-  });
+  await writeFile(path, `${JSON.stringify({ created })}\n`, { mode: 0o600 }).catch(unlessFull);
+}
+
+/** Keeps an image manifest or a config that was fetched to make the plan, so that the next try need not. */
+export async function noteReading(path: string, digest: Digest, bytes: Buffer): Promise<void> {
+  // The line before may have been cut short.
+  await appendFile(path, `\n${readingLine(digest, bytes)}`, { mode: 0o600 }).catch(unlessFull);
+}
+
+/** What was kept with noteReading, not verified. @throws as readJournal */
+export async function readReadings(path: string): Promise<Map<Digest, Buffer>> {
+  const found = new Map<Digest, Buffer>();
+  for (const line of await readLines(path)) {
+    const { digest, bytes } = line ?? {};
+    if (typeof digest !== "string" || !isDigest(digest) || typeof bytes !== "string") continue;
+    found.set(digest, Buffer.from(bytes, "base64"));
+  }
+  return found;
+}
+
+function readingLine(digest: Digest, bytes: Buffer): string {
+  return `${JSON.stringify({ digest, bytes: bytes.toString("base64") })}\n`;
+}
+
+/** How much is lacking is known when the plan is made, and is said then. */
+function unlessFull(error: unknown): void {
+  if (errorCode(error) !== "ENOSPC") throw error;
 }
 
 /** When the first try began, of any journal; undefined if there is none. @throws as readJournal */
@@ -105,13 +128,16 @@ export class JournalWriter {
     this.#handle = handle;
   }
 
-  /** Begins a journal with the entries that are known, replacing the one that is there. */
+  /** Begins a journal with the entries that are known, replacing the one that is there but for its readings. */
   static async begin(path: string, journal: Journal): Promise<JournalWriter> {
     const { created, size, split } = journal;
+    const readings = await readReadings(path);
     const lines = [{ created, size, ...(split === undefined ? {} : { split }) }, ...journal.entries.values()];
     const temporary = `${path}.new`;
     const handle = await open(temporary, "w", 0o600);
-    await handle.writeFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    const text = lines.map((line) => `${JSON.stringify(line)}\n`);
+    for (const [digest, bytes] of readings) text.push(readingLine(digest, bytes));
+    await handle.writeFile(text.join(""));
     await rename(temporary, path);
     return new JournalWriter(path, handle);
   }

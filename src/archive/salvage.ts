@@ -5,7 +5,14 @@
 import { rename, rm } from "node:fs/promises";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { type Journal, type JournalEntry, journalOf, readBeginning, readJournal } from "./journal.ts";
+import {
+  type Journal,
+  type JournalEntry,
+  journalOf,
+  readBeginning,
+  readJournal,
+  readReadings,
+} from "./journal.ts";
 import { keptSeeds, removeKeptSeeds } from "./kept-seeds.ts";
 import {
   hasPartials,
@@ -72,24 +79,27 @@ export async function findEarlier(path: string): Promise<EarlierTry | undefined>
   return undefined;
 }
 
-/** How many bytes of blobs and seeds are kept for the next try, and the file with most of them; undefined if none are. */
+/** How many bytes are kept for the next try, and the file with most of them; undefined if none are. */
 export async function keptBytes(path: string): Promise<{ bytes: number; file: string } | undefined> {
   const journal = await readJournal(journalOf(path));
   const aside = await readJournal(journalOf(asideOf(path)));
   const have = new Map<Digest, number>();
   for (const entry of [...(journal?.entries.values() ?? []), ...(aside?.entries.values() ?? [])])
     have.set(entry.digest, Math.max(entry.have, have.get(entry.digest) ?? 0));
+  const slots = have.values().reduce((sum, bytes) => sum + bytes, 0);
+  for (const [digest, bytes] of await readReadings(journalOf(path))) have.set(digest, bytes.length);
   const blobs = have.values().reduce((sum, bytes) => sum + bytes, 0);
   const seeds = await keptSeeds(path);
   const bytes = seeds.reduce((sum, { size }) => sum + size, blobs);
   if (bytes === 0) return undefined;
   const first = partialOf(journal?.split === undefined ? path : partName(path, 1));
-  return { bytes, file: blobs > 0 ? first : (seeds[0]?.file ?? first) };
+  return { bytes, file: slots > 0 ? first : (seeds[0]?.file ?? journalOf(path)) };
 }
 
-/** Removes the journal of a try that left nothing else. */
-export async function forgetIfEmpty(path: string): Promise<void> {
-  if ((await readJournal(journalOf(path))) === undefined && (await keptBytes(path)) === undefined)
+/** Removes the journal of a try that ended before it was planned, unless it left a seed. */
+export async function forgetPlanning(path: string): Promise<void> {
+  const isPlanned = (await readJournal(journalOf(path))) ?? (await findAside(path));
+  if (isPlanned === undefined && (await keptSeeds(path)).length === 0)
     await rm(journalOf(path), { force: true });
 }
 

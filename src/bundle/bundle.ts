@@ -8,7 +8,6 @@ import { openKeptBlobs } from "../archive/kept-blobs.ts";
 import { removeKeptSeeds } from "../archive/kept-seeds.ts";
 import type { EarlierTry } from "../archive/salvage.ts";
 import { takeLock } from "../lock.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { Reporter } from "../reporter.ts";
 import type { KeyProtection } from "./bundle-certificates.ts";
 import { type ConnectOptions, connectRegistries } from "./connect.ts";
@@ -93,8 +92,11 @@ async function build(
   const { locking = "none", parallel = defaultParallel, allowIncomplete = false } = options;
   const reusable = await openReusable(options.reuse);
   const kept = await openKeptBlobs(output, earlier);
-  const isHere = async (digest: Digest) => (await kept.read(digest)) ?? (await reusedBlob(reusable, digest));
-  const client = await connectRegistries(options, manifest, reporter, isHere);
+  const client = await connectRegistries(options, manifest, reporter, {
+    isEmpty: kept.isEmpty && reusable.length === 0,
+    read: async (...what) => (await kept.read(...what)) ?? (await reusedBlob(reusable, ...what)),
+    add: kept.add,
+  });
   const contents: Content[] = [];
   try {
     const sources = { manifest, client, output, contents, locking, reusable, parallel, allowIncomplete };

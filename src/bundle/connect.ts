@@ -1,8 +1,7 @@
 /** The client with which upstream registries are asked. */
 import { readCredentials } from "../oci/credentials.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { TokenServers } from "../oci/registry-auth.ts";
-import { RegistryClient } from "../oci/registry-client.ts";
+import { type KeptContent, RegistryClient } from "../oci/registry-client.ts";
 import { joinMirrors, type Mirrors } from "../oci/registry-hosts.ts";
 import type { Reporter } from "../reporter.ts";
 import type { Manifest } from "./manifest.ts";
@@ -21,7 +20,7 @@ export async function connectRegistries(
   { plainHttp, mirrors, tokenServers = new Map() }: ConnectOptions,
   manifest: Pick<Manifest, "mirrors">,
   reporter: Reporter,
-  kept?: (digest: Digest) => Promise<Buffer | undefined>,
+  kept?: KeptContent,
 ): Promise<RegistryClient> {
   return new RegistryClient({
     credentials: await readCredentials(),

@@ -118,10 +118,14 @@ export async function openReusable(paths: readonly string[]): Promise<Bundle[]> 
   }
 }
 
-/** A small blob that one of the bundles has; undefined if none has it whole. */
-export async function reusedBlob(bundles: readonly Bundle[], digest: Digest): Promise<Buffer | undefined> {
+/** A blob of at most `limit` bytes that one of the bundles has; undefined if none has it whole. */
+export async function reusedBlob(
+  bundles: readonly Bundle[],
+  digest: Digest,
+  limit: number,
+): Promise<Buffer | undefined> {
   for (const bundle of bundles) {
-    if (!bundle.index.blobs.some((blob) => blob.digest === digest)) continue;
+    if (!bundle.index.blobs.some((blob) => blob.digest === digest && blob.size <= limit)) continue;
     const chunks: Buffer[] = [];
     try {
       for await (const chunk of bundle.blob(digest)) chunks.push(Buffer.from(chunk));

@@ -5,7 +5,7 @@
 import { directUnit } from "../direct.ts";
 import { DrydockError } from "../errors.ts";
 import type { Credentials } from "./credentials.ts";
-import { type Digest, digestOf } from "./digest.ts";
+import { type Digest, digestOf, isDigest } from "./digest.ts";
 import { type Descriptor, largestManifest, parseImageManifest } from "./image-manifest.ts";
 import { acceptedManifests, bareMediaType, manifestKind, ociIndex } from "./media-types.ts";
 import { formatReference, type Reference, type RepositoryReference } from "./reference.ts";
@@ -28,8 +28,18 @@ export interface RegistryClientOptions extends TransportOptions {
   mirrors: Mirrors;
   /** none if left out */
   tokenServers?: TokenServers;
-  /** Gives a small blob that is here already, verified. Nothing is here if left out. */
-  kept?: (digest: Digest) => Promise<Buffer | undefined>;
+  /** what is here already; nothing if left out */
+  kept?: KeptContent;
+}
+
+/** Image manifests and configs that need not be fetched: a registry counts each of them as a pull. */
+export interface KeptContent {
+  /** whether there is none: then nobody need be asked first what a tag names */
+  isEmpty: boolean;
+  /** One of at most `limit` bytes, verified; undefined if it is not here. */
+  read(digest: Digest, limit: number): Promise<Buffer | undefined>;
+  /** Takes one that was fetched. */
+  add(digest: Digest, bytes: Buffer): Promise<void>;
 }
 
 export interface FetchedManifest {
@@ -99,6 +109,8 @@ export class RegistryClient {
   /** What a tag or a digest names; undefined if the repository does not have it. @throws as resolve. */
   async find(repository: RepositoryReference, name: string): Promise<FetchedManifest | undefined> {
     const what = `${formatReference(bareRepository(repository))}${name.includes(":") ? "@" : ":"}${name}`;
+    const here = await this.#manifestHere(name);
+    if (here) return here;
     const hosts = this.#hosts.of(repository.registry);
     return await this.#hosts.first(hosts, name.includes(":"), (host) => {
       return this.#manifestAt({ host, repository, path: `manifests/${name}`, what }, name, undefined, true);
@@ -161,10 +173,10 @@ export class RegistryClient {
         `read ${what}: a config of ${size} bytes is over ${largestManifest}`,
       );
     }
-    const bytes =
-      (await this.#kept?.(digest)) ??
-      Buffer.concat(await Array.fromAsync(await this.blob(repository, descriptor)));
+    const here = await this.#kept?.read(digest, largestManifest);
+    const bytes = here ?? Buffer.concat(await Array.fromAsync(await this.blob(repository, descriptor)));
     if (bytes.length === size && digestOf(bytes) === digest) {
+      if (here === undefined) await this.#kept?.add(digest, bytes);
       this.#small.set(digest, bytes);
       return bytes;
     }
@@ -198,6 +210,8 @@ export class RegistryClient {
     what: string,
     signal: AbortSignal | undefined,
   ): Promise<FetchedManifest> {
+    const here = await this.#manifestHere(name);
+    if (here) return here;
     const found = await this.#hosts.first(
       this.#hosts.of(repository.registry),
       name.includes(":"),
@@ -210,6 +224,26 @@ export class RegistryClient {
     return found;
   }
 
+  /** One that is here already. @param name a digest: what a tag names only the registry knows */
+  async #manifestHere(name: string, mediaType = ""): Promise<FetchedManifest | undefined> {
+    const bytes = isDigest(name) ? await this.#kept?.read(name, largestManifest) : undefined;
+    return bytes && { digest: digestOf(bytes), mediaType, bytes };
+  }
+
+  /** What the host says that a tag names, where that is here. HEAD is no pull. */
+  async #taggedHere(
+    question: Question,
+    signal: AbortSignal | undefined,
+  ): Promise<FetchedManifest | undefined> {
+    if (this.#kept === undefined || this.#kept.isEmpty) return undefined;
+    const headers = { accept: acceptedManifests };
+    const { response } = await this.#requests.ask(question, { method: "HEAD", headers, signal });
+    discard(response);
+    if (response.statusCode !== 200) return undefined;
+    const mediaType = bareMediaType(headerOf(response, "content-type") ?? "");
+    return await this.#manifestHere(headerOf(response, "docker-content-digest") ?? "", mediaType);
+  }
+
   /** @param mayLack whether 404 is an answer, undefined, and no error */
   async #manifestAt(
     question: Question,
@@ -218,6 +252,8 @@ export class RegistryClient {
     mayLack: boolean,
   ): Promise<FetchedManifest | undefined> {
     const { what } = question;
+    const here = name.includes(":") ? undefined : await this.#taggedHere(question, signal);
+    if (here) return here;
     const answer = await this.#whole(question, acceptedManifests, signal);
     const { response, url, bytes } = answer;
     if (response.statusCode === 404 && mayLack) {
@@ -241,6 +277,7 @@ export class RegistryClient {
         hint: wrongBytes,
       });
     }
+    await this.#kept?.add(digest, bytes);
     return { digest, mediaType, bytes };
   }
 

@@ -6,7 +6,8 @@ import { after, before, describe, it } from "node:test";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { assertRefused, type Desk, type Fault, manifestFile, startDesk } from "./bad-input.ts";
 
-const keptNames = ["site.tar.partial", "site.tar.partial.journal"];
+const journal = "site.tar.partial.journal";
+const keptNames = ["site.tar.partial", journal];
 
 describe("an upstream registry", () => {
   let desk: Desk;
@@ -21,17 +22,17 @@ describe("an upstream registry", () => {
     await desk.stop();
   });
 
-  /** @param kept whether it fails in the middle: then what was fetched stays */
+  /** @param kept what stays of what was fetched, where a host fails in the middle */
   async function refused(
     image: string,
     exit: number,
     says: (string | RegExp)[],
-    { env = {}, kept = false }: { env?: NodeJS.ProcessEnv; kept?: boolean } = {},
+    { env = {}, kept = [] }: { env?: NodeJS.ProcessEnv; kept?: string[] } = {},
   ): Promise<void> {
     const files = manifestFile(desk.manifest, { images: [image] });
     const tried = await desk.bundle(files, { flags: ["--plain-http", closed.host], env });
     assertRefused(tried, { exit, says });
-    assert.deepEqual(tried.left, ["manifest.yaml", ...(kept ? keptNames : [])]);
+    assert.deepEqual(tried.left, ["manifest.yaml", ...kept]);
     assert.ok(desk.proxy.asked.length > 0, "nothing went through the proxy");
   }
 
@@ -50,12 +51,20 @@ describe("an upstream registry", () => {
   });
 
   it("that nothing answers for, or that has no TLS", async () => {
-    await refused("127.0.0.1:1/team/app:1", 7, [
-      "read 127.0.0.1:1/team/app:1: cannot reach 127.0.0.1:1",
-      "is the port right?",
-    ]);
+    await refused(
+      "127.0.0.1:1/team/app:1",
+      7,
+      [
+        "read 127.0.0.1:1/team/app:1: cannot reach 127.0.0.1:1",
+        "is the port right?",
+        'bytes are kept in "site.tar.partial.journal"; the same command goes on with it',
+      ],
+      { kept: [journal] },
+    );
     const plain = desk.proxy.host.replace("127.0.0.1", "localhost");
-    await refused(`${plain}/team/app:1`, 7, [`${plain} does not speak TLS`, `--plain-http ${plain}`]);
+    await refused(`${plain}/team/app:1`, 7, [`${plain} does not speak TLS`, `--plain-http ${plain}`], {
+      kept: [journal],
+    });
   });
 
   it("that refuses the credentials, or wants some", async () => {
@@ -94,7 +103,7 @@ describe("an upstream registry", () => {
           `${desk.proxy.host}/team/app:1`,
           exit,
           ["team/app", layer.digest, ...says, 'kept in "site.tar.partial"; the same command goes on with it'],
-          { kept: true },
+          { kept: keptNames },
         );
       } finally {
         desk.proxy.fault = undefined;

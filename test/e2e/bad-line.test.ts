@@ -12,7 +12,13 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { stringify } from "yaml";
-import { type JournalEntry, journalOf, readBeginning, readJournal } from "../../src/archive/journal.ts";
+import {
+  type JournalEntry,
+  journalOf,
+  readBeginning,
+  readJournal,
+  readReadings,
+} from "../../src/archive/journal.ts";
 import {
   type FaultyProxy,
   type LineFault,
@@ -288,6 +294,31 @@ describe("a bad line", { concurrency: 2 }, () => {
     assert.deepEqual(await namesLike("early.tar"), ["early.tar"]);
   });
 
+  it("killed while it planned: no image manifest is pulled twice", async () => {
+    const line = await startLine();
+    const output = join(folder, "planning.tar");
+    const pulled = () =>
+      line.asked.flatMap(({ method, path }) =>
+        method === "GET" && /\/manifests\//.test(path) ? [path] : [],
+      );
+    line.plan = ({ path }) =>
+      path.includes("/image-5/") ? { kind: "delay", milliseconds: 60_000 } : undefined;
+    const first = begin(line, "few", output);
+    while ((await readReadings(journalOf(output))).size < 4) await sleep(20);
+    first.child.kill("SIGKILL");
+    await first.ended;
+    assert.equal(pulled().length, 4);
+    forget(line);
+    line.plan = undefined;
+    succeeded(await build(line, "few", output));
+    assert.deepEqual(
+      pulled().map((path) => path.split("/")[3]),
+      ["image-5"],
+    );
+    assert.equal(await hashOf(output), fewHash);
+    assert.deepEqual(await namesLike("planning.tar"), ["planning.tar"]);
+  });
+
   it("a manifest that has changed: what still fits is kept", async () => {
     await manifest("changed", [...fewNames.slice(1), "team/added:1"]);
     const fresh = join(folder, "fresh.tar");
@@ -429,6 +460,11 @@ describe("earlier bundles", () => {
     const output = join(folder, "reused.tar");
     succeeded(await build(line, "more", output, ["--reuse", plain]));
     assert.deepEqual(blobsAsked(line).sort(), [...fresh].sort());
+    const pulled = line.asked.filter(({ method, path }) => method === "GET" && path.includes("/manifests/"));
+    assert.deepEqual(
+      pulled.map(({ path }) => path.split("/")[3]),
+      ["added"],
+    );
     assert.equal(await hashOf(output), whole);
     await rm(output);
   });

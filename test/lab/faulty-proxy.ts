@@ -21,6 +21,7 @@ export type LineFault =
   | { kind: "wrong length" };
 
 export interface Asked {
+  method: string;
   path: string;
   /** of a blob that is asked for with GET */
   digest?: string;
@@ -74,7 +75,7 @@ export async function startFaultyProxy(registryHost: string): Promise<FaultyProx
     const path = incoming.url ?? "";
     const before = times.get(path) ?? 0;
     times.set(path, before + 1);
-    const asked: Asked = { path, before };
+    const asked: Asked = { method: incoming.method ?? "", path, before };
     const [, digest] = /\/blobs\/(sha256:[0-9a-f]{64})$/.exec(path) ?? [];
     if (digest !== undefined && incoming.method === "GET") asked.digest = digest;
     if (incoming.headers.range !== undefined) asked.range = incoming.headers.range;
@@ -145,7 +146,7 @@ async function pass(line: Line, { incoming, response, asked, fault }: Exchange):
       await line.turn(piece.length);
       if (response.destroyed) return void answer.destroy();
       left -= piece.length;
-      if (!response.write(piece)) await Promise.race([once(response, "drain"), once(response, "close")]);
+      if (!response.write(piece)) await drained(response);
       if (range) range.to += piece.length;
     }
     if (left === 0) break;
@@ -154,6 +155,13 @@ async function pass(line: Line, { incoming, response, asked, fault }: Exchange):
   // A length that is too large can only end with the connection.
   if (fault?.kind === "cut" || fault?.kind === "wrong length") response.destroy();
   else response.end();
+}
+
+async function drained(response: ServerResponse): Promise<void> {
+  const over = new AbortController();
+  const { signal } = over;
+  await Promise.race([once(response, "drain", { signal }), once(response, "close", { signal })]);
+  over.abort();
 }
 
 async function askRegistry(
