@@ -2,7 +2,7 @@
  * Reads bundle.json: JSON Schema for its shape, and by hand what a schema cannot say. Nothing that this
  * version does not know is let through: names become paths at the site, digests become what is trusted.
  */
-import { Ajv, type JSONSchemaType } from "ajv";
+import { Ajv, type ValidateFunction } from "ajv";
 import { DrydockError, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { isRepositoryName, isTag } from "../oci/reference.ts";
@@ -101,9 +101,8 @@ export const bundleIndexSchema = object({
   leftOut,
 });
 
-const validate = new Ajv({ allowUnionTypes: true }).compile<BundleIndex>(
-  bundleIndexSchema as unknown as JSONSchemaType<BundleIndex>,
-);
+/** Compiled when an index is first read: it takes some 30 ms. */
+let compiled: ValidateFunction<BundleIndex> | undefined;
 
 /**
  * @param bytes bundle.json, whose digest was checked
@@ -127,6 +126,8 @@ export function parseBundleIndex(bytes: Buffer): BundleIndex {
       },
     );
   }
+  compiled ??= new Ajv({ allowUnionTypes: true }).compile<BundleIndex>(bundleIndexSchema);
+  const validate = compiled;
   if (!validate(value)) {
     const first = validate.errors?.[0];
     throw new DrydockError(

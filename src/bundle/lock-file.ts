@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { Ajv } from "ajv";
+import { Ajv, type ValidateFunction } from "ajv";
 import { stringify } from "yaml";
 import { DrydockError, errorCode, fileErrorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -58,7 +58,8 @@ const schema = {
     seeds: names("^[0-9a-f]{64}$", "64 hexadecimal digits"),
   },
 };
-const validate = new Ajv({ allErrors: true, verbose: true }).compile<Lock>(schema);
+/** Compiled when a lock file is first read: it takes some 30 ms. */
+let compiled: ValidateFunction<Lock> | undefined;
 
 /** `site.yaml` of the name plant-7 → `plant-7.lock.yaml` beside it. */
 export function lockFileOf(manifest: { file: string; name: string }): string {
@@ -75,6 +76,8 @@ export async function readLock(path: string): Promise<Lock> {
   });
   const text = new ManifestText(path, content);
   const { value } = text;
+  compiled ??= new Ajv({ allErrors: true, verbose: true }).compile<Lock>(schema);
+  const validate = compiled;
   const fits = validate(value);
   for (const { keyword, params, instancePath, parentSchema } of fits ? [] : (validate.errors ?? [])) {
     const place = instancePath.split("/").slice(1).map(unescaped);

@@ -1,12 +1,9 @@
 /** `drydock inspect`: what is inside a bundle, or a seed. */
 import { Args } from "@oclif/core";
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { beginningOf, chunksOf, openSource } from "../archive/open-source.ts";
-import { openBundle } from "../archive/reader.ts";
 import type { ByteSource } from "../archive/source.ts";
-import { namingParts } from "../archive/wrong-parts.ts";
 import type { SeedReport } from "../bundle/seed-report.ts";
-import { type CertificateDescription, describeCertificate } from "../certificates/inspect.ts";
+import type { CertificateDescription } from "../certificates/inspect.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
 import { describeSeed } from "../cli/describe-seed.ts";
@@ -53,6 +50,8 @@ export default class Inspect extends DrydockCommand {
   async run(): Promise<InspectedBundle | InspectedSeed> {
     const { args, flags } = await this.parse(Inspect);
     const digestWanted = checkDigestFlag(flags.digest);
+    const { beginningOf, openSource } = await import("../archive/open-source.ts");
+    const { namingParts } = await import("../archive/wrong-parts.ts");
     return await namingParts(args.file, async () => {
       const { kind, source } = await beginningOf(await openSource(args.file));
       // Whoever names a bundle's digest wants a bundle.
@@ -64,6 +63,7 @@ export default class Inspect extends DrydockCommand {
 
   /** @returns undefined if it is no seed */
   async #inspectSeed(source: ByteSource): Promise<InspectedSeed | undefined> {
+    const { chunksOf } = await import("../archive/open-source.ts");
     const { NoSeed, reportSeed } = await import("../bundle/seed-report.ts");
     const { name, size } = source;
     try {
@@ -84,6 +84,8 @@ export default class Inspect extends DrydockCommand {
   }
 
   async #inspectBundle(source: ByteSource, digestWanted: string | undefined): Promise<InspectedBundle> {
+    const { openBundle } = await import("../archive/reader.ts");
+    const { describeCertificate } = await import("../certificates/inspect.ts");
     const bundle = await openBundle(source, digestWanted);
     await bundle.close();
     const { digest, size, signatures, index } = bundle;

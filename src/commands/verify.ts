@@ -1,9 +1,5 @@
 /** `drydock verify`: reads and checks every byte of a bundle. */
 import { Args } from "@oclif/core";
-import { openSource } from "../archive/open-source.ts";
-import { openBundle } from "../archive/reader.ts";
-import { verify } from "../archive/verify.ts";
-import { namingParts } from "../archive/wrong-parts.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { count, formatBytes } from "../cli/format.ts";
@@ -31,6 +27,12 @@ export default class Verify extends DrydockCommand {
   async run(): Promise<{ digest: string; size: number; blobs: number; verified: true }> {
     const { args, flags } = await this.parse(Verify);
     const digestWanted = checkDigestFlag(flags.digest);
+    const [{ openSource }, { openBundle }, { verify }, { namingParts }] = await Promise.all([
+      import("../archive/open-source.ts"),
+      import("../archive/reader.ts"),
+      import("../archive/verify.ts"),
+      import("../archive/wrong-parts.ts"),
+    ]);
     const { digest, size, index } = await namingParts(args.bundle, async () => {
       const bundle = await openBundle(await openSource(args.bundle), digestWanted, { goOn: true });
       await verify(bundle, this.reporter).finally(() => bundle.close());

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -72,3 +81,17 @@ for (const launcher of [join(root, "bin/dev.js"), join(folder, "bin/drydock.js")
     assert.ok(threads >= 16, `${threads} more threads`);
   });
 }
+
+test("bin/drydock.js keeps what was compiled in its build, and only there where the build is the caller's", () => {
+  const [build, launcher] = [join(folder, "dist"), join(folder, "bin/drydock.js")];
+  const kept = join(build, ".compiled");
+  rmSync(kept, { recursive: true, force: true });
+  const env = { ...process.env };
+  delete env.NODE_COMPILE_CACHE;
+  const version = () =>
+    spawnSync(process.execPath, [launcher, "--version"], { encoding: "utf8", env }).status;
+  chownSync(build, 65534, 65534);
+  assert.deepEqual([version(), existsSync(kept)], [0, false]);
+  chownSync(build, process.getuid?.() ?? 0, process.getgid?.() ?? 0);
+  assert.deepEqual([version(), existsSync(kept)], [0, true]);
+});
