@@ -1,13 +1,15 @@
 /**
- * Images that take seconds to make are kept below the temporary folder, so that every test shares them.
+ * Images that take seconds to make are kept from run to run, so that every test shares them.
  * Two processes may make the same one at once: the folder gets its final name by one rename, and who comes
  * second uses the first one's.
  */
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { digestOf, hexOf, parseDigest } from "../../src/oci/digest.ts";
 import type { TestImage } from "./images.ts";
+
+/** Not in the temporary folder: the tests have one for each run, which must be empty in the end. */
+const parent = `/var/tmp/drydock-lab-images-${process.getuid?.() ?? 0}`;
 
 /**
  * The image of this name, made by `make` if it is not kept yet (or is damaged).
@@ -18,7 +20,6 @@ export async function cachedImage(
   key: string,
   make: () => Promise<TestImage>,
 ): Promise<TestImage> {
-  const parent = join(tmpdir(), `drydock-lab-images-${process.getuid?.() ?? 0}`);
   const folder = join(parent, `${name}-${hexOf(digestOf(key)).slice(0, 16)}`);
   const kept = await load(folder);
   if (kept !== undefined) return kept;

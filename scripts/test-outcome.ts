@@ -1,0 +1,67 @@
+/** What came of a run of the tests, in a few lines below all that the reporter has shown. */
+import { relative } from "node:path";
+import type { run } from "node:test";
+
+export class Outcome {
+  /** "test/archive/verify.test.ts:20  the test's name" */
+  readonly #failed: string[] = [];
+  readonly #skipped: string[] = [];
+  /** path → milliseconds, of those that had a test */
+  readonly #took = new Map<string, number>();
+  #tests = 0;
+  #ended = false;
+
+  constructor(tests: ReturnType<typeof run>) {
+    tests.on("test:fail", ({ name, file, line, details, todo }) => {
+      // A suite, or a file, that failed because a test in it did.
+      const { failureType } = details.error as Error & { failureType?: string };
+      if (todo === undefined && failureType !== "subtestsFailed")
+        this.#failed.push(`${placeOf(file, line)}  ${name}`);
+    });
+    tests.on("test:pass", ({ name, file, line, skip }) => {
+      if (skip !== undefined) this.#skipped.push(`${placeOf(file, line)}  ${name}`);
+    });
+    tests.on("test:summary", ({ file, counts, duration_ms }) => {
+      if (file === undefined) this.#ended = true;
+      else if (counts.tests > 0) this.#took.set(file, duration_ms);
+      if (file === undefined) this.#tests = counts.tests;
+    });
+  }
+
+  /** Lines for people. @param files all that were to be run @param left what was left behind */
+  text(files: readonly string[], left: readonly string[]): string {
+    const slowest = [...this.#took].sort(([, a], [, b]) => b - a).slice(0, 5);
+    return [
+      ...listOf(
+        "longest",
+        slowest.map(([file, took]) => `${placeOf(file)}  ${Math.round(took / 1000)} s`),
+      ),
+      ...listOf("skipped", this.#skipped),
+      ...listOf(
+        "without a test, or not run to the end",
+        this.#without(files).map((file) => placeOf(file)),
+      ),
+      ...listOf("left behind", left),
+      ...listOf(`failed: ${this.#failed.length} of ${this.#tests}`, this.#failed),
+      "",
+    ].join("\n");
+  }
+
+  isWell(files: readonly string[]): boolean {
+    return (
+      this.#ended && [this.#failed, this.#skipped, this.#without(files)].every(({ length }) => length === 0)
+    );
+  }
+
+  #without(files: readonly string[]): string[] {
+    return files.filter((file) => !this.#took.has(file));
+  }
+}
+
+function listOf(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : [`\n${title}`, ...lines.map((line) => `  ${line}`)];
+}
+
+function placeOf(file = "?", line?: number): string {
+  return `${relative(process.cwd(), file)}${line === undefined ? "" : `:${line}`}`;
+}
