@@ -4,7 +4,7 @@
  * (`--test-name-pattern=stick`). It fails if a test fails, is skipped or never ends, if a file has no test,
  * and if anything is left behind.
  */
-import { globSync, mkdtempSync, statSync } from "node:fs";
+import { chmodSync, globSync, mkdtempSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { finished } from "node:stream/promises";
@@ -39,6 +39,8 @@ process.env.UV_THREADPOOL_SIZE = "16";
 // Each test file is a program of its own: what V8 compiles of sources and dependencies is kept for the next.
 process.env.NODE_COMPILE_CACHE = resolve("node_modules/.cache/tests");
 const folder = mkdtempSync(join(tmpdir(), "drydock-test-"));
+// Other users of the lab's hosts must get there, as to /tmp.
+chmodSync(folder, 0o1777);
 process.env.TMPDIR = folder;
 
 // Until all is seen to be well.

@@ -23,7 +23,8 @@ async function startPodman(): Promise<Engine> {
   const socket = join(folder, "podman.sock");
   const at = join(folder, "podman");
   await mkdir(at);
-  const storage = [`--root=${at}/root`, `--runroot=${at}/run`, `--tmpdir=${at}/tmp`];
+  // Podman wants a path of at most 50 characters for it; /run is the host's own.
+  const storage = [`--root=${at}/root`, "--runroot=/run/podman", `--tmpdir=${at}/tmp`];
   const args = [...storage, "--cgroup-manager=cgroupfs", "system", "service", "--time=0", `unix://${socket}`];
   const service = await startService("podman", args, { log: join(folder, "podman.log") });
   after(() => service.stop());
