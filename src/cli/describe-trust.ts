@@ -1,11 +1,11 @@
 /** What `trust --dry-run` understood, as text for people. */
 import { hostPort } from "../trust/address.ts";
-import type { Hop } from "../trust/client.ts";
+import type { ClientResult, Hop } from "../trust/client.ts";
 import type { PlannedClient, TrustPlan } from "../trust/dry-run.ts";
-import { certificateFile } from "../trust/places.ts";
 import { columns, count, printable } from "./format.ts";
 
-export function describeTrustPlan({ clients, directories }: TrustPlan): string {
+/** @param remove whether it is to be taken away */
+export function describeTrustPlan({ clients, names, stores }: TrustPlan, remove = false): string {
   const head = ["name", "address", "user", "by", "repo_host"];
   const rows = clients.map((client) => [
     client.name,
@@ -17,13 +17,39 @@ export function describeTrustPlan({ clients, directories }: TrustPlan): string {
   // A column that says nothing about anybody is left out.
   const isUsed = head.map((_, index) => index < 2 || rows.some((row) => row[index] !== ""));
   const table = columns([head, ...rows].map((row) => row.filter((_, index) => isUsed[index])));
-  const files = directories?.map((directory) => `  ${directory}/${certificateFile}`).join("\n");
   const would =
-    files === undefined
+    names === undefined || stores === undefined
       ? "Where is not known: no registry is installed on this host. Name its directory with --site."
-      : `On each of them this would be written, where it isn't there already:\n${files}`;
+      : describeFiles(names, stores, remove);
   const sum = `${count(clients.length, "client")}. Nobody was connected to, and nothing was written.`;
   return printable([table, would, sum].join("\n\n"), true);
+}
+
+/** A line for each kind of file, with NAME where each of the registry's names stands. */
+function describeFiles(names: string[], stores: NonNullable<TrustPlan["stores"]>, remove: boolean): string {
+  const rows = stores.flatMap(({ name: store, files }) => {
+    const short = files.map((file) =>
+      names.reduce((path, name) => path.replace(`/${name}/`, "/NAME/"), file),
+    );
+    return [...new Set(short)].map((file, index) => [index === 0 ? store : "", file]);
+  });
+  const head = remove
+    ? "On each of them this would be taken away, where drydock put it there:"
+    : "On each of them this would be written for the runtimes that it has, where it isn't there already:";
+  return `${head}\n${columns(rows, { indent: 2 })}\nNAME is ${names.join(", ")}.`;
+}
+
+/** A line for each client from which the trust was taken away, or should have been. */
+export function describeRemoval(hosts: readonly ClientResult[]): string {
+  const words: Partial<Record<ClientResult["status"], string>> = { changed: "removed", ok: "nothing there" };
+  const rows = hosts.map(({ name, status }) => [name, words[status] ?? status]);
+  const reasons = hosts.flatMap(({ name, reason, hint }) =>
+    reason === undefined ? [] : [`${name}: ${reason}${hint === undefined ? "" : `\n  ${hint}`}`],
+  );
+  const failed = hosts.filter(({ status }) => words[status] === undefined).length;
+  const removed = hosts.filter(({ status }) => status === "changed").length;
+  const sum = `removed from ${count(removed, "client")}${failed > 0 ? `, ${failed} failed` : ""}`;
+  return printable([columns(rows), ...reasons, sum].join("\n\n"), true);
 }
 
 function addressOf({ local, ...client }: PlannedClient): string {

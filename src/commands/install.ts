@@ -17,6 +17,7 @@ import { describePrune } from "../cli/describe-prune.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
 import { readPassphraseFile } from "../cli/passphrase.ts";
 import { askSecret } from "../cli/prompt.ts";
+import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { hasColor } from "../cli/terminal.ts";
 import { exitCodes } from "../errors.ts";
 import type { InstallDryRun } from "../install/dry-run.ts";
@@ -108,6 +109,7 @@ export default class Install extends DrydockCommand {
       description: "an Ansible inventory: make these hosts trust the CA",
     }),
     "prove-clients": proveClientsFlag(),
+    ...storeFlags,
     ...clientFlags,
   };
   static override examples = [
@@ -128,6 +130,7 @@ export default class Install extends DrydockCommand {
     const digest = checkDigestFlag(flags.digest);
     const clients = await readClients(flags, this.reporter);
     const { checkRepoHosts } = await import("../trust/inventory/repo-host.ts");
+    const stores = clients && storeOptions(flags, this.reporter);
     let checked: ClientResult[] | undefined;
     const reach = clients && (await prepareReach(clients, flags, this.reporter));
     const checkClients = async (addresses: string[]) => {
@@ -187,7 +190,7 @@ export default class Install extends DrydockCommand {
     const { trust } = await import("../trust/trust.ts");
     const hosts = await trust(
       clients,
-      { ...clientOptions(flags), ...serving, prove, images, reach },
+      { ...clientOptions(flags), ...stores, ...serving, prove, images, reach },
       this.reporter,
     );
     this.log(`\n${clientReport(hosts)}`);

@@ -10,17 +10,19 @@ import {
   proveClientsFlag,
   readClients,
 } from "../cli/clients.ts";
-import { describeTrustPlan } from "../cli/describe-trust.ts";
+import { describeRemoval, describeTrustPlan } from "../cli/describe-trust.ts";
+import { registryAt, registryFlags, registryIfKnown } from "../cli/registry-at.ts";
+import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { DrydockError } from "../errors.ts";
-import { readServing, type Serving } from "../site/serving.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
 import type { TrustPlan } from "../trust/dry-run.ts";
 
 export default class Trust extends DrydockCommand {
   static override summary = "Make clients trust the registry's CA, over SSH (isolated side).";
   static override description =
-    "Writes the CA certificate into Docker's certificate directories of each host, for the registry's name and " +
-    "each address, then proves from where the host stands that the registry can be used there. Hosts are named, " +
+    "Writes the CA certificate to where the container runtimes of each host look for it (Docker, Podman, CRI-O, " +
+    "containerd, k3s, RKE2), for the registry's name and each address, then proves from where the host stands that " +
+    "the registry can be used there. Hosts are named, " +
     "or are those of an Ansible inventory: INI or YAML, a file or a folder, with group_vars and host_vars " +
     "beside it; repo_host is the name or address by which a host reaches the registry. Host keys are checked; " +
     "one host's trouble stops no other; a host that has it is left as it is.";
@@ -35,9 +37,11 @@ export default class Trust extends DrydockCommand {
     "dry-run": Flags.boolean({
       description: "list the hosts as they were understood, and what would be written; connect to nobody",
     }),
-    site: Flags.string({
-      helpValue: "DIR",
-      description: "the site's directory [default: where install put it]",
+    ...registryFlags,
+    ...storeFlags,
+    remove: Flags.boolean({
+      exclusive: ["mirror", "remove-old"],
+      description: "take away again what trust put there for this registry, and nothing else",
     }),
     prove: proveClientsFlag(),
     ...clientFlags,
@@ -47,6 +51,9 @@ export default class Trust extends DrydockCommand {
     "<%= config.bin %> trust root@10.0.0.5 admin@host2:2222",
     "<%= config.bin %> trust --clients inventory/ --limit 'web:&lab:!old' --dry-run",
     "<%= config.bin %> trust --clients hosts.ini --prove pull --parallel 64",
+    "<%= config.bin %> trust --clients hosts.ini --mirror quay.io,docker.io --restart-runtimes",
+    "<%= config.bin %> trust --clients hosts.ini --ca ca.pem --address registry.plant7.lan --port 5000",
+    "<%= config.bin %> trust --clients hosts.ini --remove",
     "<%= config.bin %> trust --clients hosts.ini --known-hosts ./known_hosts --json",
   ];
   static override exitCodes = ["input", "partial", "host"] as const;
@@ -55,18 +62,25 @@ export default class Trust extends DrydockCommand {
   async run(): Promise<{ hosts: ClientResult[] } | TrustPlan> {
     const { args, flags } = await this.parse(Trust);
     const clients = await this.#clients(args.host ?? [], flags);
+    const stores = storeOptions(flags, this.reporter);
     if (flags["dry-run"]) {
       const { planTrust } = await import("../trust/dry-run.ts");
-      const plan = planTrust(clients, await servingIfThere(flags.site));
-      this.log(describeTrustPlan(plan));
+      const plan = planTrust(clients, await registryIfKnown(flags), stores);
+      this.log(describeTrustPlan(plan, flags.remove));
       return plan;
     }
-    const serving = await readServing(flags.site);
+    const registry = await registryAt(flags, !flags.remove);
+    const options = { ...clientOptions(flags), ...stores, ...registry };
+    const { removeTrust, trust } = await import("../trust/trust.ts");
+    if (flags.remove) {
+      const hosts = await removeTrust(clients, options, this.reporter);
+      this.log(describeRemoval(hosts));
+      process.exitCode = exitCodeOf(hosts);
+      return { hosts };
+    }
     const { prove } = flags;
-    const images = await imagesFor(prove, flags.site);
-    const { trust } = await import("../trust/trust.ts");
-    const options = { ...clientOptions(flags), ...serving, prove, images };
-    const hosts = await trust(clients, options, this.reporter);
+    const images = flags.ca === undefined ? await imagesFor(prove, flags.site) : [];
+    const hosts = await trust(clients, { ...options, prove, images }, this.reporter);
     this.log(clientReport(hosts));
     process.exitCode = exitCodeOf(hosts);
     return { hosts };
@@ -94,15 +108,5 @@ export default class Trust extends DrydockCommand {
     }
     const { readHostArguments } = await import("../trust/inventory/host-arguments.ts");
     return readHostArguments(named);
-  }
-}
-
-/** A dry run needs no site, unless one is named. */
-async function servingIfThere(site: string | undefined): Promise<Serving | undefined> {
-  try {
-    return await readServing(site);
-  } catch (error) {
-    if (site === undefined && error instanceof DrydockError && error.kind === "input") return undefined;
-    throw error;
   }
 }

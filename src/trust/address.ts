@@ -42,6 +42,20 @@ export function referenceNames(addresses: readonly string[], port: number): stri
   const names = addresses.flatMap((address) =>
     port === 443 ? [bracketed(address), hostPort(address, port)] : [hostPort(address, port)],
   );
+  return checkedNames(names);
+}
+
+/** The registry as a URL's host: with the port, unless that is https's own. */
+export function endpointNames(addresses: readonly string[], port: number): string[] {
+  return checkedNames(
+    addresses
+      .map(canonicalAddress)
+      .map((address) => (port === 443 ? bracketed(address) : hostPort(address, port))),
+  );
+}
+
+/** They become names of directories, and stand in files. */
+function checkedNames(names: readonly string[]): string[] {
   for (const name of names) {
     if (!/^(?:[a-z0-9_][a-z0-9._-]*|\[[0-9a-f:.]+\])(?::\d+)?$/.test(name))
       throw new Error(`not an address: ${name}`);

@@ -1,35 +1,42 @@
 /**
  * `trust --dry-run`: what was understood of the clients, and what would be written there. Nobody is connected to.
  */
-import { reachableAddresses, referenceNames } from "./address.ts";
+import { endpointNames, reachableAddresses, referenceNames } from "./address.ts";
 import type { Client } from "./client.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
-import { dockerFolder } from "./places.ts";
+import type { StoreName } from "./stores/store.ts";
+import { filesOf } from "./stores/work.ts";
 
 /** A client as it is told of: of a command only the program, since its arguments may hold a password. */
 export type PlannedClient = Omit<Client, "proxyCommand"> & { proxyProgram?: string };
 
 export interface TrustPlan {
   clients: PlannedClient[];
-  /** at each client; only where it is known what the registry's addresses are */
-  directories?: string[];
+  /** the registry as references name it; only where it is known what its addresses are */
+  names?: string[];
+  /** at each client that has the runtime */
+  stores?: { name: StoreName; files: string[] }[];
 }
 
 /**
- * @param serving what the site serves, if there is a site
+ * @param registry if it is known
  * @throws DrydockError "input" if a repo_host is none of the registry's addresses
  */
 export function planTrust(
   clients: readonly Client[],
-  serving: { addresses: readonly string[]; port: number } | undefined,
+  registry: { addresses: readonly string[]; port: number } | undefined,
+  options: { stores?: readonly StoreName[] | undefined; mirrors?: readonly string[] | undefined } = {},
 ): TrustPlan {
-  if (serving !== undefined) checkRepoHosts(clients, serving.addresses);
+  if (registry !== undefined) checkRepoHosts(clients, registry.addresses);
   const planned = clients.map(({ proxyCommand, ...client }) => {
     if (proxyCommand === undefined) return client;
     const [program = ""] = proxyCommand.replace(/^exec\s+/, "").split(/\s/);
     return { ...client, proxyProgram: program };
   });
-  if (serving === undefined) return { clients: planned };
-  const names = referenceNames(reachableAddresses(serving.addresses), serving.port);
-  return { clients: planned, directories: names.map((name) => `${dockerFolder}/${name}`) };
+  if (registry === undefined) return { clients: planned };
+  const addresses = reachableAddresses(registry.addresses);
+  const names = referenceNames(addresses, registry.port);
+  const endpoints = endpointNames(addresses, registry.port);
+  const stores = filesOf({ names, endpoints, mirrors: options.mirrors ?? [], stores: options.stores });
+  return { clients: planned, names, stores };
 }

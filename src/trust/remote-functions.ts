@@ -27,11 +27,13 @@ export const basics = [
  * make DIR                   makes a directory, 0755
  * stage FILE FROM SUM OPT    puts a copy of FROM under a temporary name beside FILE; OPT are install's options
  * verify                     all that was staged has the SHA-256 it should have, and is on the disk
+ * keep FILE                  it is put back, or taken away again if it wasn't there, unless all ends well
  * publish                    gives all that was staged their names, and tells each: "changed FILE"
  * remove FILE                "removed FILE"
+ * settle                     all ended well
  *
- * Whatever ends the script before `publish` has done its work takes the temporary files away, and then the
- * directories, unless something is in them: an empty one would hide another store.
+ * Whatever ends the script before `settle` takes the temporary files away, puts back what was kept, and takes the
+ * directories away, unless something is in them: an empty one would hide another store.
  * The temporary name is a fixed one, so that sudoers can name it. `/dev/stdin` is opened by the user's own
  * shell: root follows no link of the user's.
  */
@@ -39,16 +41,21 @@ export const functions = [
   basics,
   'root() { $as "$@"; };',
   `temporary() { t=\${1%/*}/.\${1##*/}.drydock; };`,
-  "made= ; staged= ; temporaries= ; expected= ;",
+  "made= ; staged= ; temporaries= ; expected= ; kept= ; new= ;",
   "undo() { for f in $staged; do temporary $f; root rm -f $t; done;",
+  "  for f in $kept; do temporary $f; root mv -f -T $t-before $f; done;",
+  "  for f in $new; do root rm -f $f; done;",
   "  for d in $made; do root rmdir $d; done 2>/dev/null; };",
+  "settle() { for f in $kept; do temporary $f; root rm -f $t-before; done; kept= ; new= ; made= ; };",
   'trap undo EXIT; trap : PIPE; trap "problem interrupted" HUP INT TERM;',
 
-  'make() { said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said"; made="$1 $made"; };',
+  'make() { if [ -d $1 ]; then return; fi; said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said"; made="$1 $made"; };',
   "stage() {",
   '  temporary $1; staged="$staged $1"; temporaries="$temporaries $t"; expected="$expected $3";',
   '  said=$(root install $4 /dev/stdin $t <$2 2>&1) || problem "write $1:" "$said";',
   "};",
+  'keep() { if [ -e $1 ]; then temporary $1; said=$(root cp -p $1 $t-before 2>&1) || problem "copy $1:" "$said";',
+  '  kept="$kept $1"; else new="$new $1"; fi; };',
   "verify() {",
   "  set -- $($sums $temporaries);",
   "  for sum in $expected; do",
@@ -61,7 +68,7 @@ export const functions = [
   '    said=$(root mv -f -T $t $f 2>&1) || problem "write $f:" "$said";',
   `    echo ${mark}changed $f; parents="$parents \${f%/*}";`,
   `  done; for d in $made; do parents="$parents \${d%/*}"; done;`,
-  "  staged= ; made= ; sync $parents 2>/dev/null || sync;",
+  "  staged= ; sync $parents 2>/dev/null || sync;",
   "};",
   'remove() { said=$(root rm -f $1 2>&1) || problem "remove $1:" "$said";',
   `  echo ${mark}removed $1; sync \${1%/*} 2>/dev/null || sync; };`,

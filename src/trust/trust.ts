@@ -3,7 +3,7 @@
  */
 import type { Reporter } from "../reporter.ts";
 import type { ServedImage } from "../site/served-images.ts";
-import { reachableAddresses, referenceNames } from "./address.ts";
+import { endpointNames, reachableAddresses, referenceNames } from "./address.ts";
 import { checkAuthority } from "./authority.ts";
 import type { Client, ClientResult } from "./client.ts";
 import { type ClientOptions, onEach } from "./on-each.ts";
@@ -24,6 +24,10 @@ export interface TrustOptions extends ClientOptions {
   stores?: readonly StoreName[] | undefined;
   /** CAs of the registry that an earlier run put there go; else they stay beside the new one */
   removeOld?: boolean;
+  /** upstream hosts whose images are looked for in this registry first */
+  mirrors?: readonly string[] | undefined;
+  /** what a runtime reads only at its start may be changed, and the runtime restarted */
+  restartRuntimes?: boolean;
   /** default: engine */
   prove?: ProofOptions["prove"] | undefined;
   /** what the registry serves, as far as it is known: for the proof */
@@ -43,15 +47,9 @@ export async function trust(
   const ca = checkAuthority(options.ca);
   const { port, timeoutMs = defaultTimeout, prove: asked = "engine", images = [] } = options;
   const addresses = reachableAddresses(options.addresses);
-  const order: StoreOrder = {
-    verb: "install",
-    names: referenceNames(addresses, port),
-    authorities: certificatesIn(ca),
-    removeOld: options.removeOld ?? false,
-    stores: options.stores,
-  };
+  const orderFor = orders("install", { ...options, ca });
   return await onEach(clients, options, reporter, "trust", async (connection, client) => {
-    const stores = await workOnStores(connection, client, order);
+    const stores = await workOnStores(connection, client, orderFor(client));
     const proof = await prove({
       connection,
       client,
@@ -61,14 +59,59 @@ export async function trust(
       name: client.name,
       status: stores.changed ? "changed" : "ok",
       ...proof,
-      ...firstOf(proof, stores),
+      ...told(proof, stores),
     };
   });
 }
 
-/** A result has room for one reason: the proof's comes before the stores'. */
-function firstOf(proof: { reason?: string }, { findings }: StoreWork): { reason?: string; hint?: string } {
-  return proof.reason === undefined ? { ...findings[0] } : {};
+/**
+ * Takes away what `trust` put there for this registry, by its mark and by name or CA, and leaves the rest.
+ * @param options.ca may be empty: then what has one of the registry's names goes
+ * @returns as `trust`: "changed" where something was taken away
+ * @throws DrydockError "input" as `trust`
+ */
+export async function removeTrust(
+  clients: readonly Client[],
+  options: TrustOptions,
+  reporter: Reporter,
+): Promise<ClientResult[]> {
+  const ca = options.ca === "" ? "" : checkAuthority(options.ca);
+  const orderFor = orders("remove", { ...options, ca });
+  return await onEach(clients, options, reporter, "clear", async (connection, client) => {
+    const stores = await workOnStores(connection, client, orderFor(client));
+    return {
+      name: client.name,
+      status: stores.changed ? "changed" : "ok",
+      proven: false,
+      ...told({}, stores),
+    };
+  });
+}
+
+/** What each client's stores shall hold. */
+function orders(verb: StoreOrder["verb"], options: TrustOptions): (client: Client) => StoreOrder {
+  const { ca, port, stores, mirrors = [], removeOld = false, restartRuntimes = false } = options;
+  const addresses = reachableAddresses(options.addresses);
+  const names = referenceNames(addresses, port);
+  const order = { verb, names, authorities: certificatesIn(ca), removeOld, mirrors, restartRuntimes, stores };
+  return ({ repoHost }) => ({
+    ...order,
+    endpoints: endpointNames(repoHost === undefined ? addresses : [repoHost], port),
+  });
+}
+
+/** All that is to be known, the proof's words first. */
+function told(
+  proof: { reason?: string; hint?: string },
+  { findings }: StoreWork,
+): { reason?: string; hint?: string } {
+  const all = proof.reason === undefined ? findings : [{ ...proof, reason: proof.reason }, ...findings];
+  if (all.length === 0) return {};
+  const hints = new Set(all.flatMap(({ hint }) => hint ?? []));
+  return {
+    reason: all.map(({ reason }) => reason).join("; "),
+    ...(hints.size === 0 ? {} : { hint: [...hints].join("\n  ") }),
+  };
 }
 
 /**

@@ -62,9 +62,16 @@ web2  web2           ops
 db1   10.0.0.5:2222        ops@gate:2200  10.0.0.10
 here  this host
 
-On each of them this would be written, where it isn't there already:
-  /etc/docker/certs.d/registry.plant7.lan:5000/ca.crt
-  /etc/docker/certs.d/10.0.0.10:5000/ca.crt
+On each of them this would be written for the runtimes that it has, where it isn't there already:
+  docker      /etc/docker/certs.d/NAME/ca.crt
+  containers  /etc/containers/certs.d/NAME/ca.crt
+  containerd  /etc/containerd/certs.d/NAME/ca.crt
+              /etc/containerd/certs.d/NAME/hosts.toml
+  k3s         /etc/rancher/k3s/registries.yaml
+              /etc/rancher/k3s/drydock-registry.plant7.lan.crt
+  rke2        /etc/rancher/rke2/registries.yaml
+              /etc/rancher/rke2/drydock-registry.plant7.lan.crt
+NAME is registry.plant7.lan:5000, 10.0.0.10:5000.
 
 4 clients. Nobody was connected to, and nothing was written.
 `,
@@ -85,6 +92,8 @@ On each of them this would be written, where it isn't there already:
       "--json",
       "--limit",
       "db:web1",
+      "--stores=docker,containers",
+      "--mirror=docker.io",
     );
     assert.equal(result.code, 0, result.stderr);
     assert.deepEqual(JSON.parse(result.stdout), {
@@ -96,7 +105,25 @@ On each of them this would be written, where it isn't there already:
         },
         { name: "here", host: "here", local: true, where: "hosts.ini:5" },
       ],
-      directories: ["/etc/docker/certs.d/registry.plant7.lan:5000", "/etc/docker/certs.d/10.0.0.10:5000"],
+      names: ["registry.plant7.lan:5000", "10.0.0.10:5000"],
+      stores: [
+        {
+          name: "docker",
+          files: [
+            "/etc/docker/certs.d/registry.plant7.lan:5000/ca.crt",
+            "/etc/docker/certs.d/10.0.0.10:5000/ca.crt",
+            "/etc/docker/daemon.json",
+          ],
+        },
+        {
+          name: "containers",
+          files: [
+            "/etc/containers/certs.d/registry.plant7.lan:5000/ca.crt",
+            "/etc/containers/certs.d/10.0.0.10:5000/ca.crt",
+            "/etc/containers/registries.conf.d/drydock.conf",
+          ],
+        },
+      ],
     });
   });
 
@@ -143,6 +170,29 @@ On each of them this would be written, where it isn't there already:
     await writeFile(join(folder.path, "other.ini"), "[web]\na\n[web:vars]\nrepo_host=10.0.0.11\n");
     const result = await trust("--clients", "other.ini", "--site", "site", "--dry-run");
     assertRefused(result, { exit: 3, says: ['other.ini:4: host "a": repo_host "10.0.0.11" is none of'] });
+  });
+
+  it("takes the registry from flags where no site is at hand", async () => {
+    const at = ["--address", "Registry.Lan", "--address=10.0.0.10", "--port=5000"];
+    const taken = await trust("a", "--remove", "--dry-run", ...at);
+    assert.match(
+      taken.stdout,
+      /this would be taken away, where drydock put it there:\n {2}docker +\/etc\/docker/,
+    );
+    assert.match(taken.stdout, /NAME is registry\.lan:5000, 10\.0\.0\.10:5000\./);
+    assertRefused(await trust("a", ...at), { exit: 2, says: ["wanted --ca as well"] });
+    assertRefused(await trust("a", "--ca", "ca.pem"), { exit: 2, says: ["wanted --address as well"] });
+    const missing = await trust("a", "--ca", "no-such.pem", ...at);
+    assertRefused(missing, { exit: 3, says: [`read the CA "no-such.pem": there is no such file`] });
+    assertRefused(await trust("a", "--site=x", ...at), { exit: 2, says: ["--site"] });
+  });
+
+  it("takes stores that there are, and upstreams that can be", async () => {
+    assertRefused(await trust("a", "--stores=docker,dicker"), { exit: 2, says: ["dicker", "containerd"] });
+    const url = await trust("a", "--dry-run", "--mirror=https://quay.io");
+    assertRefused(url, { exit: 2, says: ['--mirror "https://quay.io"', "--mirror quay.io,docker.io"] });
+    const quay = await trust("a", "--dry-run", "--mirror=quay.io");
+    assert.match(quay.stderr, /Docker itself can't look elsewhere for images of quay\.io\./);
   });
 
   it("takes hosts or an inventory, not both, and one of them", async () => {

@@ -3,7 +3,7 @@
 # No service that comes with them is started. It is a shell script because Node itself needs one of them.
 set -eu
 
-# docker.io, iptables      the engines of the site and of the Docker client, and their port mapping
+# docker.io, iptables      the engines of the site and of the Docker client, and their port mapping; containerd comes along
 # docker-registry          the upstream registry, and registry:2 made of it
 # podman, crun, skopeo     the client that has no Docker; skopeo is also a peer and a second opinion
 # golang-cfssl, openssl    second opinions on certificates
@@ -14,11 +14,12 @@ set -eu
 # e2fsprogs                a disk with bad sectors, one that is full, one that fails
 # faketime                 a clock that is wrong
 # curl, sudo, tmux         a registry's client, a client's administrator, a terminal
+# csh, fish                login shells that are not POSIX's
 # ansible-core             a second opinion on inventories
 # libatomic1               what Node 26 is linked against
 packages='docker.io iptables docker-registry podman crun skopeo golang-cfssl openssl ca-certificates
   openssh-server openssh-client busybox-static zstd iproute2 mount e2fsprogs procps
-  curl sudo tmux ansible-core libatomic1 faketime'
+  curl sudo tmux csh fish ansible-core libatomic1 faketime'
 
 fail() {
   printf '%s\n' "$*" >&2

@@ -14,7 +14,7 @@ import { makeBusyboxImage, makeTwoPlatforms } from "../lab/real-images.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
 import { type SshdOptions, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { withSudoers, withUsers } from "../lab/users.ts";
-import { trustIn } from "./in-netns.ts";
+import { type TrustIn, trustIn } from "./in-netns.ts";
 import { type Certificates, makeCertificates } from "./tls-server.ts";
 
 const name = "registry.site.lan";
@@ -28,7 +28,7 @@ let registry: TestRegistry;
 let keys: { file: string; ours: string };
 let docker: SiteClient;
 let images: ServedImage[];
-let ask: Awaited<ReturnType<typeof trustIn>>;
+let ask: TrustIn;
 let knownHosts = "";
 let count = 0;
 

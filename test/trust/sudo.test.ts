@@ -86,6 +86,7 @@ async function installAt(client: Client, password?: string): Promise<string> {
     try {
       const { changed } = await workOnStores(connection, client, {
         ...{ verb: "install", names, authorities: [pem], removeOld: false, stores: ["docker"] },
+        ...{ mirrors: [], endpoints: [], restartRuntimes: false },
       });
       return changed ? "changed" : "ok";
     } finally {

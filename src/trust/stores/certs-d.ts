@@ -5,9 +5,9 @@
  */
 import { certificateFile } from "../places.ts";
 import { isMarked } from "./mark.ts";
-import { certificatesIn, joined, without } from "./pem.ts";
+import { certificatesIn, holdsAll, joined, without } from "./pem.ts";
 import type { Seen } from "./seen.ts";
-import type { StoreFinding, StorePlan, Wanted, WantedFile } from "./store.ts";
+import { noPlan, type StoreFinding, type StorePlan, type Wanted, type WantedFile } from "./store.ts";
 
 /** The second name is for where the first is somebody else's file. */
 const fileNames = [certificateFile, "drydock-ca.crt"] as const;
@@ -22,21 +22,22 @@ export function certsDPatterns(base: string): string[] {
  * it in the same file, until it is to be removed.
  */
 export function inCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
-  const plan: StorePlan = { files: [], gone: [], findings: [] };
+  const plan = noPlan();
   for (const name of wanted.names) {
-    const file = caFile(`${base}/${name}`, seen, wanted);
-    if (file === undefined) continue;
+    const directory = `${base}/${name}`;
+    const hasOwn = fileNames.some((each) => isMarked(seen.at(`${directory}/${each}`)?.text));
+    if (!hasOwn && holds(seen, directory, wanted.authorities)) continue; // by somebody else
+    const file = caFile(directory, seen, wanted);
     if ("reason" in file) plan.findings.push(file);
     else plan.files.push(file);
   }
   return plan;
 }
 
-/** @returns undefined where somebody else's file holds the CA already */
-function caFile(directory: string, seen: Seen, wanted: Wanted): WantedFile | StoreFinding | undefined {
+/** A file of our own with the CA, beside whatever is there. */
+export function caFile(directory: string, seen: Seen, wanted: Wanted): WantedFile | StoreFinding {
   const textOf = (name: string) => seen.at(`${directory}/${name}`)?.text;
   const own = fileNames.find((name) => isMarked(textOf(name)));
-  if (own === undefined && holds(seen, directory, wanted.authorities)) return undefined;
   const name = own ?? fileNames.find((each) => seen.at(`${directory}/${each}`) === undefined);
   if (name === undefined) {
     return {
@@ -62,9 +63,8 @@ export function holds(seen: Seen, directory: string, authorities: readonly strin
  * several registries that drydock installed.
  */
 export function outOfCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
-  const isThisRegistrys = (directory: string, text = "") =>
-    wanted.names.includes(directory) ||
-    (wanted.authorities.length > 0 && without(wanted.authorities, certificatesIn(text)).length === 0);
+  const isThisRegistrys = (directory: string, text?: string) =>
+    wanted.names.includes(directory) || holdsAll(text, wanted.authorities);
   const gone = seen.in(base).flatMap((directory) =>
     fileNames
       .map((name) => `${base}/${directory}/${name}`)
@@ -73,5 +73,5 @@ export function outOfCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan
         return isMarked(text) && isThisRegistrys(directory, text);
       }),
   );
-  return { files: [], gone, findings: [] };
+  return { ...noPlan(), gone };
 }

@@ -2,7 +2,7 @@
 import type { Changes } from "./apply.ts";
 import { ancestors } from "./look.ts";
 import { directoriesMade, isMarked, withMark } from "./mark.ts";
-import type { Seen } from "./seen.ts";
+import type { Entry, Seen } from "./seen.ts";
 import type { StoreFinding, StorePlan } from "./store.ts";
 
 /** Of a new file, for install(1). The first are the words that the lines for sudoers have (docs/sudo.md). */
@@ -11,13 +11,14 @@ const usersFile = "-m 0644";
 
 /**
  * @param isRoots whose the files shall be: root's, or else the login user's
- * @returns also what keeps a file from being written, and then that file is not in the changes
+ * @returns no changes where all is as it should be; also what keeps a file from being
+ *   written, and then that file is not in the changes
  */
 export function changesFor(
   plan: StorePlan,
   seen: Seen,
   isRoots: boolean,
-): { changes: Changes; findings: StoreFinding[] } {
+): { changes: Changes | undefined; findings: StoreFinding[] } {
   const owner = isRoots ? 0 : seen.uid;
   const make = new Set<string>();
   const changes: Changes = { make: [], write: [], remove: [], removeDirectories: [] };
@@ -34,16 +35,28 @@ export function changesFor(
       continue;
     }
     const text = ours ? withMark(content, missing.length || directoriesMade(entry?.text)) : content;
-    const isRight = entry?.uid === owner && (entry.mode === 0o644 || !ours);
-    if (isRight && entry.text === text) continue;
+    const isRight = !ours || (entry?.uid === owner && entry.mode === 0o644);
+    if (isRight && entry?.text === text) continue;
     for (const directory of missing) make.add(directory);
-    changes.write.push({ path, content: text, options: isRoots ? rootsFile : usersFile });
+    const isNew = ours || entry === undefined;
+    const options = isNew ? (isRoots ? rootsFile : usersFile) : asItIs(entry);
+    changes.write.push({ path, content: text, options });
   }
   changes.make = [...make];
-  const gone = plan.gone.map((path) => seen.absolute(path)).filter((path) => seen.at(path) !== undefined);
+  const written = changes.write.map(({ path }) => path);
+  const gone = [...new Set(plan.gone.map((path) => seen.absolute(path)))].filter(
+    (path) => seen.at(path) !== undefined && !written.includes(path),
+  );
   changes.remove = gone;
   changes.removeDirectories = [...new Set(gone.flatMap((path) => madeFor(path, seen)))].sort(deepestFirst);
-  return { changes, findings: [...findings.values()] };
+  if (plan.afterwards !== undefined) changes.afterwards = plan.afterwards;
+  const isNothing = changes.write.length + changes.remove.length === 0 && plan.afterwards?.isDue !== true;
+  return { changes: isNothing ? undefined : changes, findings: [...findings.values()] };
+}
+
+/** Somebody else's file keeps its owner and its mode: there may be a password in it. */
+function asItIs({ uid, gid, mode }: Entry): string {
+  return `-o ${uid} -g ${gid} -m ${mode.toString(8).padStart(4, "0")}`;
 }
 
 /** The directories that were made for a file of ours. */
@@ -71,8 +84,8 @@ function wrongDirectory(path: string, seen: Seen, owner: number): StoreFinding |
     const [whose, chown] = owner === 0 ? ["root", "root:root"] : ["the login user", String(owner)];
     return error(`${path} does not belong to ${whose}`, `There: chown ${chown} ${path}`);
   }
-  if ((entry.mode & 0o002) !== 0 || ((entry.mode & 0o020) !== 0 && entry.gid !== 0 && owner === 0)) {
-    return error(`others than root may change ${path}`, `There: chmod go-w ${path}`);
+  if ((entry.mode & 0o002) !== 0) {
+    return error(`everybody may change ${path}`, `There: chmod o-w ${path}`);
   }
   if (seen.closed().includes(path)) {
     return error(

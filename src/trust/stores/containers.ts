@@ -4,8 +4,9 @@
  */
 import { containersFolder } from "../places.ts";
 import { certsDPatterns, holds, inCertsD, outOfCertsD } from "./certs-d.ts";
+import { addMirrors, mirrorPatterns, removeMirrors } from "./containers-mirrors.ts";
 import type { Seen } from "./seen.ts";
-import type { Store, StoreFinding, Wanted } from "./store.ts";
+import { joinPlans, type Store, type StoreFinding, type Wanted } from "./store.ts";
 
 /** The login user's. */
 const usersBase = "~/.config/containers/certs.d";
@@ -16,14 +17,15 @@ export const containers: Store = {
   name: "containers",
   isRoots: true,
   programs,
-  looksAt: () => [...certsDPatterns(containersFolder), ...certsDPatterns(usersBase)],
+  looksAt: () => [...certsDPatterns(containersFolder), ...certsDPatterns(usersBase), ...mirrorPatterns],
   isThere: (seen) => seen.has(...programs) || seen.at(containersFolder) !== undefined,
   install: (seen, wanted) => {
     const plan = inCertsD(containersFolder, seen, wanted);
     plan.findings.push(...shadows(usersBase, seen, wanted));
-    return plan;
+    return joinPlans([plan, addMirrors(seen, wanted)]);
   },
-  remove: (seen, wanted) => outOfCertsD(containersFolder, seen, wanted),
+  remove: (seen, wanted) =>
+    joinPlans([outOfCertsD(containersFolder, seen, wanted), removeMirrors(seen, wanted)]),
 };
 
 /** Directories of `base` that hide the store behind it, and don't hold the CA. */

@@ -12,11 +12,19 @@ import { Seen } from "./seen.ts";
 /** In blocks of 512 bytes, so 64 KiB. What drydock writes or merges has a few hundred lines at most. */
 const tooLarge = 129;
 
+export interface Looks {
+  /** paths, with * and "~/" */
+  patterns: readonly string[];
+  programs: readonly string[];
+  /** shell that tells facts */
+  asks: readonly string[];
+}
+
 /**
  * The words are: the number of programs, the programs, patterns. Written as remote-functions.ts explains.
  * A text is told once, however many files have it.
  */
-const script = [
+const script = (asks: readonly string[]) => [
   `echo "${mark}home $HOME"; echo ${mark}uid $(id -u);`,
   "n=$1; shift;",
   "while [ $n -gt 0 ]; do",
@@ -32,33 +40,24 @@ const script = [
   '    case "$known " in *" $sum "*) ;; *) known="$known $sum";',
   `      echo "${mark}content $sum $(od -An -v -tx1 <"$f" | tr -d "[:space:]")";; esac;`,
   "  done; };",
+  ...asks,
   `echo ${mark}end; exit 0`,
 ];
 
-/**
- * As the login user; what is closed to that user is not seen.
- * @param patterns paths, with * and "~/" @throws ClientFailure "failed"
- */
-export async function look(
-  connection: Connection,
-  patterns: readonly string[],
-  programs: readonly string[],
-): Promise<Seen> {
-  return read(await runAsUser(connection, script, words(patterns, programs)));
+/** As the login user; what is closed to that user is not seen. @throws ClientFailure "failed" */
+export async function look(connection: Connection, looks: Looks): Promise<Seen> {
+  return read(await runAsUser(connection, script(looks.asks), words(looks)));
 }
 
 /** @throws ClientFailure "refused" where root's rights are not to be had */
-export async function lookAsRoot(
-  connection: Connection,
-  client: Client,
-  patterns: readonly string[],
-  programs: readonly string[],
-): Promise<Seen> {
-  return read(await runAsRoot(connection, client, script, words(patterns, programs)));
+export async function lookAsRoot(connection: Connection, client: Client, looks: Looks): Promise<Seen> {
+  return read(await runAsRoot(connection, client, script(looks.asks), words(looks)));
 }
 
-function words(patterns: readonly string[], programs: readonly string[]): string[] {
-  const all = new Set(patterns.flatMap((pattern) => [...ancestors(pattern), pattern]));
+/** Besides the patterns what is above them, and what a run that was killed may have left beside them. */
+function words({ patterns, programs }: Looks): string[] {
+  const leftovers = patterns.map((pattern) => `${pattern.slice(0, pattern.lastIndexOf("/"))}/.*.drydock*`);
+  const all = new Set([...patterns.flatMap((pattern) => [...ancestors(pattern), pattern]), ...leftovers]);
   return [String(programs.length), ...programs, ...all];
 }
 

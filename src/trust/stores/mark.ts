@@ -18,3 +18,8 @@ export function isMarked(text: string | undefined): boolean {
 export function directoriesMade(text: string | undefined): number {
   return Number(pattern.exec(text ?? "")?.[1] ?? 0);
 }
+
+/** What stands behind the mark, or all of it where there is none. */
+export function withoutMark<T extends string | undefined>(text: T): T | string {
+  return text !== undefined && isMarked(text) ? text.slice(text.indexOf("\n") + 1) : text;
+}

@@ -18,3 +18,8 @@ export function without(all: readonly string[], others: readonly string[]): stri
 export function joined(certificates: readonly string[]): string {
   return certificates.map((pem) => `${pem}\n`).join("");
 }
+
+/** Whether a text holds all of some certificates, at least one. */
+export function holdsAll(text: string | undefined, certificates: readonly string[]): boolean {
+  return certificates.length > 0 && without(certificates, certificatesIn(text ?? "")).length === 0;
+}

@@ -16,6 +16,7 @@ export class Seen {
   readonly uid: number;
   readonly #entries = new Map<string, Entry>();
   readonly #programs: Set<string>;
+  readonly #facts: Map<string, string>;
 
   /** @param lines as `lookScript` prints them, without the mark @throws Error if they are not whole */
   constructor(lines: readonly string[]) {
@@ -25,6 +26,12 @@ export class Seen {
     this.home = after("home")[0] ?? "";
     this.uid = Number(after("uid")[0]);
     this.#programs = new Set(after("has"));
+    this.#facts = new Map(
+      after("fact").map((line) => {
+        const [name = ""] = line.split(" ", 1);
+        return [name, line.slice(name.length + 1)];
+      }),
+    );
     for (const line of after("ls")) this.#add(line);
     const texts = new Map<string, string | undefined>();
     for (const line of after("content")) {
@@ -66,7 +73,19 @@ export class Seen {
     return programs.some((program) => this.#programs.has(program));
   }
 
-  /** Whether a path with "~/" or without is there. */
+  /** What a store's own question was answered with. */
+  fact(name: string): string | undefined {
+    return this.#facts.get(name);
+  }
+
+  /** Temporary files of a run that was killed. */
+  leftovers(): string[] {
+    return [...this.#entries]
+      .filter(([path, { kind }]) => kind === "file" && /\/\.[^/]+\.drydock(?:-before)?$/.test(path))
+      .map(([path]) => path);
+  }
+
+  /** A path with the home directory in place of "~". */
   absolute(path: string): string {
     return path.startsWith("~/") ? this.home + path.slice(1) : path;
   }

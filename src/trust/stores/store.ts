@@ -6,7 +6,7 @@
 import type { Seen } from "./seen.ts";
 
 /** As --stores has them. */
-export const storeNames = ["docker", "containers"] as const;
+export const storeNames = ["docker", "containers", "containerd", "k3s", "rke2", "system"] as const;
 export type StoreName = (typeof storeNames)[number];
 
 /** What a client shall have. */
@@ -17,6 +17,12 @@ export interface Wanted {
   authorities: readonly string[];
   /** CAs that an earlier run put there, and that are not among `authorities`, go */
   removeOld: boolean;
+  /** upstream hosts whose images are looked for in this registry first: docker.io, quay.io */
+  mirrors: readonly string[];
+  /** the names by which this client reaches the registry, as URLs have them: HOST, and :PORT unless it is 443 */
+  endpoints: readonly string[];
+  /** what a runtime reads only at its start may be changed, and the runtime restarted */
+  restartRuntimes: boolean;
   /** the stores that are worked on at this client */
   stores: readonly StoreName[];
 }
@@ -43,6 +49,33 @@ export interface StorePlan {
   /** files that go, if they are there; and then the directories that were made for them */
   gone: string[];
   findings: StoreFinding[];
+  /** where some of it was not there: what makes a runtime read it. If that fails, all is put back as it was */
+  afterwards?: AfterChange;
+}
+
+/**
+ * restart  a process's name, and services, of which those that run are restarted
+ * reload   a file with the number of Docker's process, which gets SIGHUP if it runs
+ * run      a program without arguments
+ */
+export interface AfterChange {
+  do: "restart" | "reload" | "run";
+  words: readonly string[];
+  /** also where nothing had to be changed: an earlier change was not read yet */
+  isDue?: boolean;
+}
+
+export function noPlan(): StorePlan {
+  return { files: [], gone: [], findings: [] };
+}
+
+/** One of several that need nothing afterwards. */
+export function joinPlans(plans: readonly StorePlan[]): StorePlan {
+  return {
+    files: plans.flatMap(({ files }) => files),
+    gone: plans.flatMap(({ gone }) => gone),
+    findings: plans.flatMap(({ findings }) => findings),
+  };
 }
 
 export interface Store {
@@ -52,8 +85,11 @@ export interface Store {
   /**
    * Paths, with * as in a shell's pattern, that the other functions want to know of. "~/" is the login user's
    * home. The directories above them are looked at in any case.
+   * @param seen what is known already, if that leads to more
    */
-  looksAt(): string[];
+  looksAt(seen?: Seen): string[];
+  /** shell, written as remote-functions.ts explains, that tells "fact NAME VALUE" @param chosen by --stores */
+  asks?(chosen: boolean): string;
   /** programs whose presence `isThere` wants to know of */
   programs: readonly string[];
   /** whether the runtime is there */

@@ -4,16 +4,38 @@
  */
 import { type Client, ClientFailure } from "../client.ts";
 import type { Connection } from "../connection.ts";
-import { apply, isNothing } from "./apply.ts";
+import { apply } from "./apply.ts";
 import { changesFor } from "./changes.ts";
+import { containerd } from "./containerd.ts";
 import { containers } from "./containers.ts";
 import { docker, rootlessDocker } from "./docker.ts";
-import { look, lookAsRoot } from "./look.ts";
-import type { Seen } from "./seen.ts";
-import type { Store, StoreFinding, StoreName, StorePlan, Wanted } from "./store.ts";
+import { dockerMirrors } from "./docker-mirrors.ts";
+import { k3s, rke2 } from "./k3s.ts";
+import { type Looks, look, lookAsRoot } from "./look.ts";
+import { Seen } from "./seen.ts";
+import {
+  joinPlans,
+  noPlan,
+  type Store,
+  type StoreFinding,
+  type StoreName,
+  type StorePlan,
+  storeNames,
+  type Wanted,
+} from "./store.ts";
+import { system } from "./system.ts";
 
 /** In the order in which they are told of. */
-const stores: readonly Store[] = [docker, rootlessDocker, containers];
+const stores: readonly Store[] = [
+  docker,
+  rootlessDocker,
+  dockerMirrors,
+  containers,
+  containerd,
+  k3s,
+  rke2,
+  system,
+];
 
 export interface StoreOrder extends Omit<Wanted, "stores"> {
   verb: "install" | "remove";
@@ -37,9 +59,7 @@ export async function workOnStores(
   order: StoreOrder,
 ): Promise<StoreWork> {
   const candidates = stores.filter(({ name }) => order.stores?.includes(name) ?? true);
-  const patterns = candidates.flatMap((store) => store.looksAt());
-  const programs = [...new Set(candidates.flatMap((store) => store.programs))];
-  const seen = await look(connection, patterns, programs);
+  const { seen, looks } = await lookFor(connection, candidates, order.stores !== undefined);
   const chosen = choose(candidates, seen, order, client);
   const wanted: Wanted = { ...order, stores: [...new Set(chosen.map(({ name }) => name))] };
   const work: StoreWork = { changed: false, stores: [...wanted.stores], findings: [] };
@@ -49,16 +69,18 @@ export async function workOnStores(
     const some = chosen.filter((store) => store.isRoots === isRoots);
     if (some.length === 0) continue;
     const isClosed = isRoots && seen.closed().length > 0;
-    const view = isClosed ? await lookAsRoot(connection, client, patterns, programs) : seen;
-    const plan = together(some.map((store) => store[order.verb](view, wanted)));
-    const { changes, findings } = changesFor(plan, view, isRoots);
-    for (const finding of [...findings, ...plan.findings]) {
-      if (finding.level === "error") errors.push(finding);
-      else work.findings.push({ reason: finding.reason, hint: finding.hint });
+    const view = isClosed ? await lookAsRoot(connection, client, looks) : seen;
+    const plans = some.map((store) => store[order.verb](view, wanted));
+    for (const plan of together([...plans, { ...noPlan(), gone: leftoversOf(view, isRoots) }])) {
+      const { changes, findings } = changesFor(plan, view, isRoots);
+      for (const finding of [...findings, ...plan.findings]) {
+        if (finding.level === "error") errors.push(finding);
+        else work.findings.push({ reason: finding.reason, hint: finding.hint });
+      }
+      if (changes === undefined) continue;
+      await apply(connection, client, changes, isRoots);
+      work.changed = true;
     }
-    if (isNothing(changes)) continue;
-    await apply(connection, client, changes, isRoots);
-    work.changed = true;
   }
   const [first] = errors;
   if (first !== undefined) {
@@ -66,6 +88,27 @@ export async function workOnStores(
     throw new ClientFailure("failed", reasons, first.hint);
   }
   return work;
+}
+
+/** What would be written where nothing is there yet, by store. The stores are those of --stores, or what may be found. */
+export function filesOf(
+  wanted: Pick<Wanted, "names" | "endpoints" | "mirrors"> & Pick<StoreOrder, "stores">,
+): { name: StoreName; files: string[] }[] {
+  const nothing = new Seen([`uid 0`, "end"]);
+  const all: Wanted = {
+    ...wanted,
+    authorities: ["any"],
+    removeOld: false,
+    restartRuntimes: true,
+    stores: [...storeNames],
+  };
+  const files = new Map<StoreName, string[]>();
+  for (const store of stores) {
+    if (!(wanted.stores?.includes(store.name) ?? store !== system) || !store.isRoots) continue;
+    const paths = store.install(nothing, all).files.map(({ path }) => path);
+    files.set(store.name, [...(files.get(store.name) ?? []), ...paths]);
+  }
+  return [...files].map(([name, paths]) => ({ name, files: paths }));
 }
 
 /** Where no runtime is found it is Docker's, for the one that comes later. */
@@ -79,10 +122,31 @@ function choose(candidates: readonly Store[], seen: Seen, order: StoreOrder, cli
   return chosen.length === 0 ? [docker] : chosen;
 }
 
-function together(plans: readonly StorePlan[]): StorePlan {
-  return {
-    files: plans.flatMap(({ files }) => files),
-    gone: plans.flatMap(({ gone }) => gone),
-    findings: plans.flatMap(({ findings }) => findings),
+/** Some know only from what was seen where to look, and then it is looked again. */
+async function lookFor(
+  connection: Connection,
+  candidates: readonly Store[],
+  chosen: boolean,
+): Promise<{ seen: Seen; looks: Looks }> {
+  const looks: Looks = {
+    patterns: candidates.flatMap((store) => store.looksAt()),
+    programs: [...new Set(candidates.flatMap((store) => store.programs))],
+    asks: candidates.flatMap((store) => store.asks?.(chosen) ?? []),
   };
+  const seen = await look(connection, looks);
+  const patterns = candidates.flatMap((store) => store.looksAt(seen));
+  if (patterns.every((pattern) => looks.patterns.includes(pattern))) return { seen, looks };
+  const further = { ...looks, patterns: [...looks.patterns, ...patterns] };
+  return { seen: await look(connection, further), looks: further };
+}
+
+/** What a run that was killed has left, root's or the login user's. */
+function leftoversOf(seen: Seen, isRoots: boolean): string[] {
+  return seen.leftovers().filter((path) => isRoots !== path.startsWith(`${seen.home}/.config/`));
+}
+
+/** One plan of all that needs nothing afterwards, and the others by themselves. */
+function together(plans: readonly StorePlan[]): StorePlan[] {
+  const plain = plans.filter((plan) => plan.afterwards === undefined);
+  return [joinPlans(plain), ...plans.filter((plan) => plan.afterwards !== undefined)];
 }

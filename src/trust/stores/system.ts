@@ -1,0 +1,62 @@
+/**
+ * The store of the system itself, which all programs use. A CA in it can speak for any name, not only for the
+ * registry's, so it is worked on only where it is named (--stores system). One file for each certificate: of
+ * several in a file Debian's program links the first one alone.
+ */
+import { X509Certificate } from "node:crypto";
+import { ownFilesIn, ownPattern, ownStem } from "./own-file.ts";
+import { joined } from "./pem.ts";
+import type { Seen } from "./seen.ts";
+import { noPlan, type Store } from "./store.ts";
+
+const places = [
+  // RHEL, Fedora and theirs; SUSE; Debian, Ubuntu, Alpine
+  { folder: "/etc/pki/ca-trust/source/anchors", program: "update-ca-trust" },
+  { folder: "/etc/pki/trust/anchors", program: "update-ca-certificates" },
+  { folder: "/usr/local/share/ca-certificates", program: "update-ca-certificates" },
+] as const;
+
+export const system: Store = {
+  name: "system",
+  isRoots: true,
+  programs: [...new Set(places.map(({ program }) => program))],
+  looksAt: () => places.flatMap(({ folder }) => [folder, ownPattern(folder)]),
+  isThere: () => false,
+  install: (seen, wanted) => {
+    const place = placeOf(seen);
+    const plan = noPlan();
+    if (place === undefined) {
+      const reason = "the system's store of CAs is in none of the places that are known";
+      const hint = `Known are ${places.map(({ folder }) => folder).join(", ")}, each with its program.`;
+      plan.findings.push({ level: "error", reason, hint });
+      return plan;
+    }
+    const files = wanted.authorities.map((pem) => ({
+      path: `${place.folder}/${ownStem(wanted)}-${fingerprint(pem)}.crt`,
+      content: joined([pem]),
+      ours: true,
+    }));
+    plan.files.push(...files);
+    if (wanted.removeOld) {
+      const kept = new Set(files.map(({ path }) => path));
+      plan.gone.push(...ownFilesIn(place.folder, seen, wanted).filter((path) => !kept.has(path)));
+    }
+    plan.afterwards = { do: "run", words: [place.program] };
+    return plan;
+  },
+  remove: (seen, wanted) => {
+    const place = placeOf(seen);
+    if (place === undefined) return noPlan();
+    const gone = ownFilesIn(place.folder, seen, wanted);
+    return { ...noPlan(), gone, afterwards: { do: "run", words: [place.program] } };
+  },
+};
+
+function placeOf(seen: Seen): (typeof places)[number] | undefined {
+  return places.find(({ folder, program }) => seen.at(folder) !== undefined && seen.has(program));
+}
+
+/** The beginning of its SHA-256, 16 hexadecimal digits. */
+function fingerprint(pem: string): string {
+  return new X509Certificate(pem).fingerprint256.replaceAll(":", "").slice(0, 16).toLowerCase();
+}
