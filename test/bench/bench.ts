@@ -8,15 +8,46 @@ import { atEnd } from "../lab/at-end.ts";
 import { Fixtures } from "./fixtures.ts";
 import { checkRoom, describeMachine } from "./machine.ts";
 import { type BenchOptions, readOptions, usage } from "./options.ts";
-import { figuresOf, heading, type Row, table, verdictLines, verdicts } from "./report.ts";
+import { figuresOf, heading, machineText, type Row, table, verdicts } from "./report.ts";
+import { trustFigures, trustTable, trustVerdicts } from "./trust/report.ts";
+import { measureTrust } from "./trust/trust.ts";
+import { verdictLines } from "./verdict.ts";
 import { type Way, ways } from "./ways.ts";
 
 const slowRuns = 3;
 
 async function bench(options: BenchOptions, chosen: Way[]): Promise<void> {
-  await mkdir(options.folder, { recursive: true });
   await checkRoom(options.folder, options.size);
-  const machine = await describeMachine(options.folder);
+  await inFolder(options, async (folder, parts) => {
+    const machine = await describeMachine(folder);
+    tell("making the content");
+    const fixtures = await Fixtures.make(folder, options);
+    parts.defer(() => fixtures.stop());
+    const rows = await measureAll(fixtures, chosen, options.runs);
+    const size = await fixtures.bundle();
+    const figures = figuresOf(rows, size);
+    const goals = verdicts(figures, size);
+    const text = `${heading(options, machine)}\n\n${table(figures)}\n\n${verdictLines(goals)}`;
+    console.log(options.json ? JSON.stringify({ machine, figures, goals }, null, 1) : text);
+  });
+}
+
+async function benchTrust(options: BenchOptions): Promise<void> {
+  await inFolder(options, async (folder, parts) => {
+    const machine = await describeMachine(folder);
+    const figures = trustFigures(await measureTrust(options, folder, parts, tell));
+    const goals = trustVerdicts(figures);
+    const text = `${machineText(machine)}\n\n${trustTable(figures)}\n\n${verdictLines(goals)}`;
+    console.log(options.json ? JSON.stringify({ machine, figures, goals }, null, 1) : text);
+  });
+}
+
+/** Gives `work` a new folder, and takes it away again with all that was started, also after a signal. */
+async function inFolder(
+  options: BenchOptions,
+  work: (folder: string, parts: AsyncDisposableStack) => Promise<void>,
+): Promise<void> {
+  await mkdir(options.folder, { recursive: true });
   const parts = new AsyncDisposableStack();
   let stopping: Promise<void> | undefined;
   const stop = () => {
@@ -25,17 +56,9 @@ async function bench(options: BenchOptions, chosen: Way[]): Promise<void> {
   };
   const forget = atEnd(stop);
   try {
-    tell("making the content");
     const folder = await mkdtemp(join(options.folder, "drydock-bench-"));
     parts.defer(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }));
-    const fixtures = await Fixtures.make(folder, options);
-    parts.defer(() => fixtures.stop());
-    const rows = await measureAll(fixtures, chosen, options.runs);
-    const size = await fixtures.bundle();
-    const figures = figuresOf(rows, size);
-    const reached = verdicts(figures, size);
-    const text = `${heading(options, machine)}\n\n${table(figures)}\n\n${verdictLines(reached)}`;
-    console.log(options.json ? JSON.stringify({ machine, figures, goals: reached }, null, 1) : text);
+    await work(folder, parts);
   } finally {
     forget();
     await stop();
@@ -73,7 +96,9 @@ async function measureAll(fixtures: Fixtures, chosen: Way[], runs: number): Prom
 function choose(only: string[]): Way[] {
   const unknown = only.find((name) => !ways.some((way) => way.name === name));
   if (unknown !== undefined)
-    throw new Error(`--only ${unknown}: wanted one of ${ways.map(({ name }) => name).join(", ")}`);
+    throw new Error(
+      `--only ${unknown}: wanted one of ${ways.map(({ name }) => name).join(", ")}, or trust alone`,
+    );
   return only.length === 0 ? ways : ways.filter(({ name }) => name === "cp" || only.includes(name));
 }
 
@@ -90,6 +115,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
 try {
   const options = readOptions(process.argv.slice(2));
   if (options === "help") console.log(usage);
+  else if (options.only.join() === "trust") await benchTrust(options);
   else {
     const chosen = choose(options.only);
     await bench(options, chosen);

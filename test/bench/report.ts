@@ -3,6 +3,7 @@ import { columns, formatBytes } from "../../src/cli/format.ts";
 import type { Machine } from "./machine.ts";
 import { type Measurement, median } from "./measure.ts";
 import type { BenchOptions } from "./options.ts";
+import { judge, type Verdict } from "./verdict.ts";
 
 export interface Row {
   name: string;
@@ -75,65 +76,42 @@ export function table(figures: Figures[]): string {
   return columns([head, ...rows], { right: [1, 2, 3, 4, 5, 6] });
 }
 
-export interface Verdict {
-  what: string;
-  value: number;
-  /** none: it is told for comparison */
-  goal?: string;
-  reached?: boolean;
-}
-
 /** Those that the measured ways allow. @param size of the bundle, in bytes */
 export function verdicts(figures: Figures[], size: number): Verdict[] {
   const of = (name: string) => figures.find((one) => one.name === name);
-  const found: Verdict[] = [];
-  const judge = (what: string, value: number | undefined, relation: "≤" | "≥" | "<", goal?: number) => {
-    if (value === undefined || !Number.isFinite(value)) return;
-    const judged = {
-      goal: `${relation} ${goal}`,
-      reached:
-        goal !== undefined &&
-        (relation === "≥" ? value >= goal : relation === "≤" ? value <= goal : value < goal),
-    };
-    found.push({ what, value, ...(goal === undefined ? {} : judged) });
-  };
   const share = (upper: string, lower: string) =>
     (of(upper)?.seconds ?? Number.NaN) / (of(lower)?.seconds ?? Number.NaN);
-  judge("install ÷ cp + sync, whole command", share("install", "cp"), "≤", 1.6);
-  judge("install ÷ cp + sync, place + link", share("install: place + link", "cp"), "≤", 1.3);
-  judge("sha256sum + tar zx ÷ install, whole command", share("documented", "install"), "≥");
-  judge("sha256sum + tar zx ÷ place + link", share("documented", "install: place + link"), "≥", 4);
-  judge("skopeo to a registry ÷ install, whole command", share("skopeo-push", "install"), "≥");
-  judge("skopeo to a registry ÷ place + link", share("skopeo-push", "install: place + link"), "≥", 7);
-  judge("1 image new: place ÷ the first's place, %", share("update: place", "install: place") * 100, "≤", 5);
-  judge("rollback of all tags, whole command, s", of("rollback")?.seconds, "<", 2);
-  judge("install: bytes written ÷ bundle", (of("install")?.written ?? Number.NaN) / size, "≤", 1.02);
-  judge("skopeo to a directory ÷ bundle", share("skopeo-pull", "bundle"), "≥", 3);
-  judge("bundle ÷ cp + sync", share("bundle", "cp"), "≤", 1.4);
-  judge("bundle --reuse ÷ cp + sync", share("reuse", "cp"), "≤", 1.2);
-  judge("sha256sum ÷ verify", share("sha256sum", "verify"), "≥", 0.9);
+  const written = (of("install")?.written ?? Number.NaN) / size;
   const peaks = ours.flatMap((name) => of(name)?.peak ?? []);
-  if (peaks.length > 0) judge("drydock's memory, MB", Math.max(...peaks) / 1e6, "<", 300);
-  return found;
+  return [
+    judge("install ÷ cp + sync, whole command", share("install", "cp"), "≤", 1.6),
+    judge("install ÷ cp + sync, place + link", share("install: place + link", "cp"), "≤", 1.3),
+    judge("sha256sum + tar zx ÷ install, whole command", share("documented", "install"), "≥"),
+    judge("sha256sum + tar zx ÷ place + link", share("documented", "install: place + link"), "≥", 4),
+    judge("skopeo to a registry ÷ install, whole command", share("skopeo-push", "install"), "≥"),
+    judge("skopeo to a registry ÷ place + link", share("skopeo-push", "install: place + link"), "≥", 7),
+    judge("1 image new: place ÷ first place, %", share("update: place", "install: place") * 100, "≤", 5),
+    judge("rollback of all tags, whole command, s", of("rollback")?.seconds ?? Number.NaN, "<", 2),
+    judge("install: bytes written ÷ bundle", written, "≤", 1.02),
+    judge("skopeo to a directory ÷ bundle", share("skopeo-pull", "bundle"), "≥", 3),
+    judge("bundle ÷ cp + sync", share("bundle", "cp"), "≤", 1.4),
+    judge("bundle --reuse ÷ cp + sync", share("reuse", "cp"), "≤", 1.2),
+    judge("sha256sum ÷ verify", share("sha256sum", "verify"), "≥", 0.9),
+    judge("drydock's memory, MB", peaks.length > 0 ? Math.max(...peaks) / 1e6 : Number.NaN, "<", 300),
+  ].flat();
 }
 
 const ours = ["install", "update", "rollback", "verify", "bundle", "reuse"];
 
-export function verdictLines(found: Verdict[]): string {
-  const rows = found.map(({ what, value, goal, reached }) => [
-    what,
-    value >= 100 ? value.toFixed(0) : value.toFixed(2),
-    goal === undefined ? "" : `goal ${goal}`,
-    reached === undefined ? "" : reached ? "reached" : "NOT reached",
-  ]);
-  return columns(rows, { right: [1] });
-}
-
-export function heading(options: BenchOptions, machine: Machine): string {
-  const { cores, processor, memory, fileSystem, kernel, node } = machine;
+/** What the figures were measured on. */
+export function machineText({ cores, processor, memory, fileSystem, kernel, node }: Machine): string {
   return [
-    `${formatBytes(options.size)} of layers in about ${options.blobs} blobs, ${options.images + 1} images; cold cache, medians.`,
     `${cores} cores (${processor}), ${formatBytes(memory)} of memory, ${fileSystem},`,
     `Linux ${kernel}, Node.js ${node}.`,
   ].join("\n");
+}
+
+export function heading({ size, blobs, images }: BenchOptions, machine: Machine): string {
+  const content = `${formatBytes(size)} of layers in about ${blobs} blobs, ${images + 1} images`;
+  return `${content}; cold cache, medians.\n${machineText(machine)}`;
 }

@@ -80,11 +80,19 @@ export async function startClient(options: ClientOptions): Promise<SiteClient> {
   };
 }
 
-/** Shell lines for the client's own mounts: no Docker on its PATH, and images of its own for Podman. */
+/** Shell lines for a host's own mounts: these programs are not on its PATH. */
+export function without(...programs: string[]): string[] {
+  return [
+    `for program in ${programs.join(" ")}; do`,
+    "for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin; do",
+    '  if [ -f "$folder/$program" ]; then mount --bind /dev/null "$folder/$program"; fi',
+    "done; done",
+  ];
+}
+
+/** No Docker, and images of its own for Podman. */
 const withoutDocker = [
-  "for program in docker dockerd; do for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin; do",
-  '  if [ -f "$folder/$program" ]; then mount --bind /dev/null "$folder/$program"; fi',
-  "done; done",
+  ...without("docker", "dockerd"),
   'mkdir -p /var/lib/containers "$FOLDER/containers"',
   'mount --bind "$FOLDER/containers" /var/lib/containers',
 ];
