@@ -257,6 +257,7 @@ class ImageResolver {
     const held = await Promise.all(
       blobs.map(({ urls, digest }) => urls === undefined || this.#client.hasBlob(this.#reference, digest)),
     );
+    for (const [at, { digest }] of blobs.entries()) if (!held[at]) this.#leftOut.set(digest, foreign(digest));
     return blobs.filter((_, at) => held[at]);
   }
 
@@ -295,6 +296,13 @@ class ImageResolver {
       },
     );
   }
+}
+
+/** Its URL is never asked: whoever made the image manifest chose it. */
+function foreign(digest: Digest): LeftOut {
+  const why =
+    "it is foreign: the registry does not hold it, and whoever pulls the image asks the layer's own URL";
+  return { what: `layer ${digest}`, why };
 }
 
 function isAttestation(child: Descriptor): boolean {

@@ -198,18 +198,24 @@ test("a registry that sends other bytes for one blob: that error comes, the othe
   assert.ok(closed.length > 0 && closed.length < 8, `${closed.length} were begun`);
 });
 
-test("a foreign layer that the registry does not hold is left out", async () => {
+test("a foreign layer that the registry does not hold is left out and named; its URL is not asked", async () => {
   const image = makeImage({ layers: [Buffer.alloc(1024), Buffer.alloc(2048)] });
   const [config, held, foreign] = image.blobs;
   assert.ok(config && held && foreign);
   const json = JSON.parse(image.manifest.toString()) as { layers: { urls?: string[] }[] };
-  for (const layer of json.layers) layer.urls = ["https://layers.example/1"];
+  const elsewhere = await startServer((_, response) => response.end());
+  stops.push(elsewhere.stop);
+  for (const layer of json.layers) layer.urls = [`http://${elsewhere.host}/1`];
   const served = await serve(asImage(json, ociManifest), (digest, response) => {
     if (digest === foreign.digest) response.writeHead(404).end();
     else response.end(image.blobs.find((one) => one.digest === digest)?.bytes);
   });
   const content = await plan(served.host, "1", served.client);
   assert.deepEqual(content.repositories["other/name"]?.layers, [config.digest, held.digest].sort());
+  assert.match(content.leftOut?.[0]?.what ?? "", new RegExp(`: layer ${foreign.digest}$`));
+  assert.match(content.leftOut?.[0]?.why ?? "", /^it is foreign/);
+  await content.fill(memorySink(content));
+  assert.deepEqual(elsewhere.asked, []);
 });
 
 test("what a site's registry could not serve is refused by name", async () => {
