@@ -28,7 +28,10 @@ export function describeFailure(error: unknown, bin: string, id?: string): Failu
   if (error instanceof DrydockError)
     return { ...expected(error.kind, error.message, error.hint), data: error.data };
   if (isUsageError(error)) {
-    const message = error.message.replace(/\n?See more help with --help$/, "");
+    const message = error.message
+      .replace(/\n?See more help with --help$/, "")
+      // Ours take one value each (multipleNonGreedy): an argument may stand behind them.
+      .replace(/\n\nNote: .* allows? multiple values\..*$/s, "");
     const suggestion = flagSuggestion(error);
     const help = `See \`${id === undefined ? bin : `${bin} ${id}`} --help\`.`;
     return expected("usage", lowerFirst(message), suggestion ? `${suggestion} ${help}` : help);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { assertRefused, type Desk, manifestFile, startDesk } from "./bad-input.ts";
+import { drydock } from "./drydock.ts";
 
 describe("a manifest", () => {
   let desk: Desk;
@@ -28,6 +29,15 @@ describe("a manifest", () => {
       /manifest\.yaml:5: not YAML: .* \(it begins on line 2\)/,
       "The cause may stand further up",
     ]);
+  });
+
+  it("that is not named", async () => {
+    const { code, stderr } = await drydock(["bundle", "--mirror", "docker.io=mirror.lan"]);
+    assert.equal(code, 2);
+    assert.equal(
+      stderr,
+      "Error: missing 1 required arg:\nmanifest  the manifest, a YAML file\nSee `drydock bundle --help`.\n",
+    );
   });
 
   it("that is something else", async () => {
