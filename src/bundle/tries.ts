@@ -27,8 +27,9 @@ export async function beginTry(
   else if (earlier) {
     const kept = await keptBytes(output);
     const there = kept === undefined ? "nothing of it is there yet" : `${inBytes(kept.bytes)} are there`;
-    reporter.note(`going on with the try of ${earlier.created}: ${there}`);
-    return { ...earlier, created: createdTime(new Date(earlier.created)) };
+    const created = createdTime(new Date(earlier.created));
+    reporter.note(`going on with the try of ${created}: ${there}`);
+    return { ...earlier, created };
   }
   const created = createdTime();
   await noteBeginning(journalOf(output), created);

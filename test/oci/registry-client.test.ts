@@ -10,7 +10,8 @@ import { DrydockError } from "../../src/errors.ts";
 import { type Credentials, noCredentials } from "../../src/oci/credentials.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { parseReference, type Reference } from "../../src/oci/reference.ts";
-import { RegistryClient } from "../../src/oci/registry-client.ts";
+import { type KeptContent, RegistryClient } from "../../src/oci/registry-client.ts";
+import { startFaultyProxy } from "../lab/faulty-proxy.ts";
 import { makeArtifact, makeImage, makeIndex, pushImage, type TestImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
@@ -386,4 +387,38 @@ test("a download that is aborted ends with the reason", async () => {
   const reason = new Error("enough");
   setTimeout(() => stop.abort(reason), 20);
   await assert.rejects(hashOf(source), (error) => error === reason);
+});
+
+test("what is here is not pulled: a tag is asked for its digest, and one that has moved is fetched", async () => {
+  const before = makeImage({ files: { version: "1" } });
+  const now = makeImage({ files: { version: "2" } });
+  await pushImage(open.host, "library/app", "moving", before);
+  const line = await startFaultyProxy(open.host);
+  stops.push(line.stop);
+  const here = new Map([[before.digest, before.manifest]]);
+  const kept: KeptContent = {
+    isEmpty: false,
+    read: async (digest) => here.get(digest),
+    add: async (digest, bytes) => void here.set(digest, bytes),
+  };
+  const made = new RegistryClient({
+    credentials: noCredentials,
+    plainHttp: new Set([line.host]),
+    mirrors: new Map(),
+    kept,
+  });
+  stops.push(() => made.close());
+  const asked = () => line.asked.splice(0).map(({ method }) => method);
+  const moving = parseReference(`${line.host}/library/app:moving`);
+  assert.deepEqual((await made.resolve(moving)).bytes, before.manifest);
+  assert.equal((await made.resolve(moving)).mediaType, before.mediaType);
+  assert.deepEqual(asked(), ["HEAD", "HEAD"]);
+  assert.equal((await made.manifest(moving, before.digest)).digest, before.digest);
+  assert.deepEqual(asked(), []);
+
+  await pushImage(open.host, "library/app", "moving", now);
+  assert.equal((await made.resolve(moving)).digest, now.digest);
+  assert.deepEqual(asked(), ["HEAD", "GET"]);
+  assert.deepEqual(here.get(now.digest), now.manifest);
+  assert.equal(await made.find(moving, "none"), undefined);
 });
