@@ -1,5 +1,5 @@
 /** `drydock inspect`: what is inside a bundle, or a seed. */
-import { Args } from "@oclif/core";
+import { Args, Flags } from "@oclif/core";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { ByteSource } from "../archive/source.ts";
 import type { SeedReport } from "../bundle/seed-report.ts";
@@ -8,7 +8,8 @@ import { DrydockCommand } from "../cli/base-command.ts";
 import { describeContents } from "../cli/describe-bundle.ts";
 import { describeSeed } from "../cli/describe-seed.ts";
 import { checkDigestFlag, digestFlag } from "../cli/digest-flag.ts";
-import { columns } from "../cli/format.ts";
+import { columns, printable } from "../cli/format.ts";
+import { type ImageName, namesAtSite } from "../cli/names-at-site.ts";
 import { exitCodes } from "../errors.ts";
 import { runStep } from "../reporter.ts";
 
@@ -18,6 +19,11 @@ interface InspectedBundle {
   signatures: string[];
   certificates: { ca?: CertificateDescription; server?: CertificateDescription };
   bundle: BundleIndex;
+}
+
+interface InspectedNames {
+  digest: string;
+  names: ImageName[];
 }
 
 interface InspectedSeed {
@@ -38,16 +44,21 @@ export default class Inspect extends DrydockCommand {
   };
   static override flags = {
     digest: digestFlag,
+    names: Flags.boolean({
+      description:
+        "of a bundle, print nothing but the images' names: a line each, with the name upstream and the name at the site",
+    }),
   };
   static override examples = [
     "<%= config.bin %> inspect site.tar",
     "<%= config.bin %> inspect site.tar --json | jq .bundle.blobs",
+    "<%= config.bin %> inspect site.tar --names",
     "<%= config.bin %> inspect seed.tar.gz --json | jq -r '.seed.serves[]'",
   ];
   static override exitCodes = ["input", "integrity", "host"] as const;
   static override whenInterrupted = "Nothing was changed.";
 
-  async run(): Promise<InspectedBundle | InspectedSeed> {
+  async run(): Promise<InspectedBundle | InspectedNames | InspectedSeed> {
     const { args, flags } = await this.parse(Inspect);
     const digestWanted = checkDigestFlag(flags.digest);
     const { beginningOf, openSource } = await import("../archive/open-source.ts");
@@ -55,9 +66,9 @@ export default class Inspect extends DrydockCommand {
     return await namingParts(args.file, async () => {
       const { kind, source } = await beginningOf(await openSource(args.file));
       // Whoever names a bundle's digest wants a bundle.
-      const seed =
-        kind === "tarball" && digestWanted === undefined ? await this.#inspectSeed(source) : undefined;
-      return seed ?? (await this.#inspectBundle(source, digestWanted));
+      const mayBeSeed = kind === "tarball" && digestWanted === undefined && !flags.names;
+      const seed = mayBeSeed ? await this.#inspectSeed(source) : undefined;
+      return seed ?? (await this.#inspectBundle(source, digestWanted, flags.names));
     });
   }
 
@@ -83,12 +94,21 @@ export default class Inspect extends DrydockCommand {
     }
   }
 
-  async #inspectBundle(source: ByteSource, digestWanted: string | undefined): Promise<InspectedBundle> {
+  async #inspectBundle(
+    source: ByteSource,
+    digestWanted: string | undefined,
+    namesAlone: boolean,
+  ): Promise<InspectedBundle | InspectedNames> {
     const { openBundle } = await import("../archive/reader.ts");
     const { describeCertificate } = await import("../certificates/inspect.ts");
     const bundle = await openBundle(source, digestWanted);
     await bundle.close();
     const { digest, size, signatures, index } = bundle;
+    if (namesAlone) {
+      const names = namesAtSite(index);
+      this.log(printable(columns(names.map(({ from, to }) => [from, to])), true));
+      return { digest, names };
+    }
     const { ca, server } = index.certificates;
     const describe = (name: typeof ca) => {
       const bytes = name && bundle.certificates.get(name);

@@ -143,6 +143,13 @@ describe("a registry crosses the gap", { timeout: 600_000 }, () => {
       }).platforms;
     assert.deepEqual(platforms("1", "team/two-platforms"), [hostPlatform, otherPlatform].sort());
     assert.deepEqual(platforms("1", "team/one-platform"), [hostPlatform]);
+    const names = await atSite(["inspect", bundle.file, "--names"]);
+    const upstream = connected.upstream.host;
+    assert.match(
+      names.stdout,
+      new RegExp(`^${upstream}/team/two-platforms:1 +registry\\.site\\.lan/team/two-platforms:1$`, "m"),
+    );
+    assert.equal(names.stdout.trim().split("\n").length, index.images.length);
     const verified = await atSite(["verify", bundle.file, "--digest", bundle.digest]);
     assert.equal(verified.code, 0, verified.stderr);
   });

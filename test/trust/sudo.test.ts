@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import type { Client } from "../../src/trust/client.ts";
 import { Reach, type ReachOptions } from "../../src/trust/reach.ts";
 import { runAsRoot } from "../../src/trust/remote-shell.ts";
-import { workOnStores } from "../../src/trust/stores/work.ts";
+import { type StoreOrder, workOnStores } from "../../src/trust/stores/work.ts";
 import { watchFor } from "../lab/secret-watch.ts";
 import { makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { withSudoers, withUsers } from "../lab/users.ts";
@@ -78,15 +78,19 @@ async function reachWith(client: Client, password?: string): Promise<Reach> {
   return await Reach.prepare([client], options);
 }
 
-/** Installs the CA. @returns "changed", "ok", or what went wrong, with its hint */
-async function installAt(client: Client, password?: string): Promise<string> {
+/** Installs the CA, or takes it away. @returns "changed", "ok", or what went wrong, with its hint */
+async function installAt(
+  client: Client,
+  password?: string,
+  changes: Partial<StoreOrder> = {},
+): Promise<string> {
   const reach = await reachWith(client, password);
   try {
     const connection = await reach.connect(client);
     try {
       const { changed } = await workOnStores(connection, client, {
         ...{ verb: "install", names, authorities: [pem], removeOld: false, stores: ["docker"] },
-        ...{ mirrors: [], endpoints: [], restartRuntimes: false },
+        ...{ mirrors: [], endpoints: [], restartRuntimes: false, ...changes },
       });
       return changed ? "changed" : "ok";
     } finally {
@@ -195,7 +199,7 @@ describe("a user who is not root", () => {
     for (const more of [[], ["Defaults requiretty"]]) {
       const host = await startHost([...more, "ops ALL=(root) ALL"]);
       const watch = await watchFor("canary-91ab");
-      const control = spawn("sh", ["-c", "sleep 60; :", "canary-91ab"]);
+      const control = spawn("sh", ["-c", "read line", "canary-91ab"]);
       const reach = await reachWith(host.client, canary);
       const connection = await reach.connect(host.client);
       const script = ["sleep 1; id -un | sed s/^/drydock:/; root id -u | sed s/^/drydock:/"];
@@ -222,7 +226,12 @@ describe("the lines for sudoers that the docs have", () => {
       const host = await startHost([more, `@include ${folder}/drydock`]);
       assert.equal(await installAt(host.client), "changed", more);
       await assertInstalled(host);
-      assert.equal(await installAt(host.client), "ok");
+      const stores = ["docker", "containers", "containerd"] as const;
+      assert.equal(await installAt(host.client, undefined, { stores }), "changed", more);
+      assert.equal(await installAt(host.client, undefined, { stores }), "ok");
+      assert.equal(await installAt(host.client, undefined, { stores, verb: "remove" }), "changed");
+      assert.deepEqual(await readdir(host.etcDocker), []);
+      assert.equal(await installAt(host.client), "changed");
       const reach = await reachWith(host.client);
       const connection = await reach.connect(host.client);
       const certs = "/etc/docker/certs.d";
