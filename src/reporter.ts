@@ -12,9 +12,12 @@ export interface Step {
   detail(text: string): void;
   /**
    * A part of the work, a blob say, is in flight from now on. Its bytes are shown beside the step's, and are
-   * no part of them: whoever begins a piece still tells the step what is done. @param size in bytes
+   * no part of them: whoever begins a piece still tells the step what is done.
+   * @param size in bytes; left out where it has none, a host say: then it is shown how long it takes
    */
-  piece(name: string, size: number): Piece;
+  piece(name: string, size?: number): Piece;
+  /** One of many has failed, and the work goes on: the last ones are shown while it does. */
+  trouble(text: string): void;
   /** The step is over; `summary` is a few words of what it did. */
   done(summary?: string): void;
   /** The step ended with an error, which is thrown besides. */
@@ -25,6 +28,8 @@ export interface Step {
 export interface Piece {
   /** So many more bytes of it have come. */
   advance(bytes: number): void;
+  /** What is done with it now, a word or two; shown of one without a size. */
+  detail(text: string): void;
   end(): void;
 }
 
@@ -38,13 +43,14 @@ export interface Reporter {
   whenInterrupted(text: () => Promise<string>): void;
 }
 
-const silentPiece: Piece = { advance() {}, end() {} };
+const silentPiece: Piece = { advance() {}, detail() {}, end() {} };
 
 const silentStep: Step = {
   total() {},
   advance() {},
   detail() {},
   piece: () => silentPiece,
+  trouble() {},
   done() {},
   failed() {},
 };

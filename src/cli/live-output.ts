@@ -4,7 +4,7 @@
 
 import type { Marks } from "./marks.ts";
 import { Output, type Screen } from "./output.ts";
-import { liveLine, type Progress } from "./progress-line.ts";
+import { liveLine, type Progress, troubleLines } from "./progress-line.ts";
 import { wrapped } from "./wrapped.ts";
 
 const hideCursor = "\u001b[?25l";
@@ -16,7 +16,7 @@ const cutLines = "\u001b[?7l";
 const wrapLines = "\u001b[?7h";
 const frameEvery = 100;
 
-/** The lines of pieces take at most so many rows of a terminal, and at most a part of its height. */
+/** The lines of pieces, and of troubles, take at most so many rows of a terminal each, and a part of its height. */
 const mostPieces = 4;
 const shareOfPieces = 1 / 4;
 
@@ -103,7 +103,9 @@ export class LiveOutput extends Output {
     return steps.flatMap((progress) => {
       const pieces = progress.pieces.lines(room, mostRows, this.#width, this.#marks);
       room -= pieces.length;
-      return [liveLine(progress, this.#width, this.#frame, this.#marks), ...pieces];
+      const troubles = troubleLines(progress, Math.min(room, mostRows), this.#width, this.#marks);
+      room -= troubles.length;
+      return [liveLine(progress, this.#width, this.#frame, this.#marks), ...pieces, ...troubles];
     });
   }
 

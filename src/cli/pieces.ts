@@ -3,7 +3,7 @@
  */
 import type { Piece } from "../reporter.ts";
 import { formatBytes, printable } from "./format.ts";
-import { cutFront, type Marks } from "./marks.ts";
+import { cut, cutFront, type Marks } from "./marks.ts";
 
 /** What has been in flight for less, in milliseconds, is not shown: small blobs would only flash. */
 const shownAfter = 300;
@@ -12,13 +12,14 @@ const heldFor = 1000;
 
 class PieceInFlight implements Piece {
   readonly name: string;
-  readonly size: number;
+  readonly size: number | undefined;
   readonly began: number;
   endedAt: number | undefined;
   doneBytes = 0;
+  detailText = "";
   #pieces: Pieces;
 
-  constructor(name: string, size: number, began: number, pieces: Pieces) {
+  constructor(name: string, size: number | undefined, began: number, pieces: Pieces) {
     this.name = printable(name);
     this.size = size;
     this.began = began;
@@ -27,6 +28,10 @@ class PieceInFlight implements Piece {
 
   advance(bytes: number): void {
     this.doneBytes += bytes;
+  }
+
+  detail(text: string): void {
+    this.detailText = printable(text);
   }
 
   end(): void {
@@ -46,7 +51,7 @@ export class Pieces {
     this.#now = now;
   }
 
-  begin(name: string, size: number): Piece {
+  begin(name: string, size?: number): Piece {
     const piece = new PieceInFlight(name, size, this.#now(), this);
     this.#inFlight.add(piece);
     return piece;
@@ -75,9 +80,10 @@ export class Pieces {
    */
   lines(most: number, mostRows: number, width: number, marks: Marks): string[] {
     const more = this.#fillRows(Math.min(most, mostRows));
-    const lines = this.#rows.map((piece) => pieceLine(piece, width, marks));
-    if (more > 0 && lines.length > 0 && lines.length < most)
-      lines.push(`${" ".repeat(nameAt(width))}and ${more} more`);
+    const now = this.#now();
+    const lines = this.#rows.map((piece) => pieceLine(piece, now, width, marks));
+    const indent = " ".repeat(nameAt(width, this.#rows[0]?.size));
+    if (more > 0 && lines.length > 0 && lines.length < most) lines.push(`${indent}and ${more} more`);
     return lines;
   }
 
@@ -99,17 +105,24 @@ export class Pieces {
   }
 }
 
-/** "   45%   120 MiB of 266 MiB   alpine:3.20 3b1f0a2c4d5e"; a name that is too long keeps its end. */
-function pieceLine({ name, size, doneBytes, endedAt }: PieceInFlight, width: number, marks: Marks): string {
-  const isDone = endedAt !== undefined && doneBytes >= size;
+/**
+ * "   45%   120 MiB of 266 MiB   alpine:3.20 3b1f0a2c4d5e"; a name that is too long keeps its end.
+ * "   12 s  web-17  connecting" without a size.
+ */
+function pieceLine(piece: PieceInFlight, now: number, width: number, marks: Marks): string {
+  const { name, size, doneBytes, endedAt } = piece;
+  const isDone = endedAt !== undefined && size !== undefined && doneBytes >= size;
   // It has failed: it is begun anew, as another piece, or the step ends.
   if (endedAt !== undefined && !isDone) return "";
+  if (size === undefined) {
+    const seconds = `${Math.floor((now - piece.began) / 1000)} s`;
+    return cut(`${seconds.padStart(6)}  ${name}  ${piece.detailText}`.trimEnd(), width, marks);
+  }
   const percent = size === 0 ? 100 : Math.min(100, Math.floor((doneBytes / size) * 100));
   const figures = [(isDone ? marks.done : `${percent}%`).padStart(6)];
   if (hasSizes(width))
     figures.push(`${formatBytes(doneBytes).padStart(8)} of ${formatBytes(size).padEnd(8)}`);
-  const at = nameAt(width);
-  return `${figures.join("  ")}  ${cutFront(name, width - at, marks)}`;
+  return `${figures.join("  ")}  ${cutFront(name, width - nameAt(width, size), marks)}`;
 }
 
 /** Where there is room for the sizes and for most of a name. */
@@ -118,6 +131,6 @@ function hasSizes(width: number): boolean {
 }
 
 /** The column where names begin. */
-function nameAt(width: number): number {
-  return hasSizes(width) ? 30 : 8;
+function nameAt(width: number, size: number | undefined): number {
+  return hasSizes(width) && size !== undefined ? 30 : 8;
 }

@@ -10,12 +10,17 @@ import { Pieces } from "./pieces.ts";
 const samplesKept = 20;
 const sampleEvery = 500;
 
+/** No more than a terminal shows. */
+const troublesKept = 8;
+
 /** Counts what a step says of itself. Times are in milliseconds. */
 export class Progress implements Step {
   readonly title: string;
   readonly began: number;
   readonly pieces: Pieces;
   detailText = "";
+  /** the last ones, the newest last */
+  troubles: string[] = [];
   doneBytes = 0;
   totalBytes: number | undefined;
   #now: () => number;
@@ -54,8 +59,13 @@ export class Progress implements Step {
     this.#samples = [{ at: this.#now(), bytes: this.doneBytes }];
   }
 
-  piece(name: string, size: number): Piece {
+  piece(name: string, size?: number): Piece {
     return this.pieces.begin(name, size);
+  }
+
+  trouble(text: string): void {
+    this.troubles.push(printable(text));
+    if (this.troubles.length > troublesKept) this.troubles.shift();
   }
 
   done(summary = ""): void {
@@ -120,6 +130,12 @@ export function liveLine(progress: Progress, width: number, frame: number, marks
   if (fraction !== undefined && room >= 10) line += `  ${bar(fraction, Math.min(room, 24), marks)}`;
   if (progress.detailText !== "" && width - line.length - 2 >= 12) line += `  ${progress.detailText}`;
   return cut(line, width, marks);
+}
+
+/** The last things that went wrong, for a terminal. */
+export function troubleLines(progress: Progress, most: number, width: number, marks: Marks): string[] {
+  const last = most <= 0 ? [] : progress.troubles.slice(-most);
+  return last.map((text) => cut(`     ${marks.failed}  ${text}`, width, marks));
 }
 
 function bar(fraction: number, width: number, marks: Marks): string {

@@ -33,6 +33,7 @@ function timedStep(step: Step, took: (seconds: number) => void): Step {
     advance: (bytes) => step.advance(bytes),
     detail: (text) => step.detail(text),
     piece: (name, size) => step.piece(name, size),
+    trouble: (text) => step.trouble(text),
     done: (summary) => {
       took(Math.round(performance.now() - began) / 1000);
       step.done(summary);

@@ -77,10 +77,18 @@ export class ClientFailure extends Error {
   override name = "ClientFailure";
   readonly status: "unreachable" | "refused" | "failed";
   readonly hint: string | undefined;
+  /** It may be gone the next time: a connection that was reset, or not answered in time. */
+  readonly mayPass: boolean;
 
-  constructor(status: "unreachable" | "refused" | "failed", message: string, hint?: string) {
+  constructor(
+    status: "unreachable" | "refused" | "failed",
+    message: string,
+    hint?: string,
+    options: { mayPass?: boolean } = {},
+  ) {
     super(message);
     this.status = status;
     this.hint = hint;
+    this.mayPass = options.mayPass ?? false;
   }
 }

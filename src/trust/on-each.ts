@@ -3,11 +3,12 @@
  */
 import pLimit from "p-limit";
 import { errorText } from "../errors.ts";
-import { type Reporter, runStep } from "../reporter.ts";
+import { type Reporter, runStep, type Step } from "../reporter.ts";
 import { type Client, ClientFailure, type ClientResult } from "./client.ts";
 import type { Connection } from "./connection.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
-import { Reach, type ReachOptions } from "./reach.ts";
+import { defaultTimeout, Reach, type ReachOptions } from "./reach.ts";
+import { withRetries } from "./retries.ts";
 
 /** How clients are reached. */
 export interface ClientOptions extends ReachOptions {
@@ -19,10 +20,19 @@ export interface ClientOptions extends ReachOptions {
   reach?: Reach | undefined;
 }
 
-/** What is done with one client that is connected to. @throws ClientFailure */
-export type Work = (connection: Connection, client: Client) => Promise<ClientResult>;
+/**
+ * What is done with one client that is connected to. It may be done anew, where the connection broke.
+ * @param tell takes a word for what is being done @throws ClientFailure
+ */
+export type Work = (
+  connection: Connection,
+  client: Client,
+  tell: (text: string) => void,
+) => Promise<ClientResult>;
 
 /**
+ * One connection for each client, and another where that one was lost: those come last, so that who is dead or slow
+ * holds nobody up.
  * @returns a result for each client, in their order
  * @throws DrydockError "input" before any connection: a repo_host is not the registry's; and as Reach.prepare
  */
@@ -35,41 +45,64 @@ export async function onEach(
 ): Promise<ClientResult[]> {
   checkRepoHosts(clients, options.addresses);
   const reach = options.reach ?? (await Reach.prepare(clients, options, reporter));
-  const limit = pLimit(options.limit ?? 32);
-  let done = 0;
+  const { limit = 32, timeoutMs = defaultTimeout } = options;
+  const inTurn = pLimit(limit);
   const results = runStep(
     reporter,
     `${verb} ${clients.length} client${clients.length === 1 ? "" : "s"}`,
     async (step) => {
+      const tally = new Tally(clients.length, step);
       const one = async (client: Client) => {
-        const result = await onOne(client, reach, work);
-        done += 1;
-        step.detail(`${done} of ${clients.length}, ${client.name}: ${result.status}`);
+        const attempt = () => onOne(client, reach, work, step);
+        const result = await withRetries(timeoutMs, attempt, inTurn).catch((error) => failed(client, error));
+        tally.add(result);
         return result;
       };
-      return await Promise.all(clients.map((client) => limit(one, client)));
+      return await Promise.all(clients.map(one));
     },
     summarize,
   );
   return await results.finally(() => reach.close());
 }
 
-async function onOne(client: Client, reach: Reach, work: Work): Promise<ClientResult> {
+async function onOne(client: Client, reach: Reach, work: Work, step: Step): Promise<ClientResult> {
+  const piece = step.piece(client.name);
   let connection: Connection | undefined;
   try {
+    piece.detail("connecting");
     connection = await reach.connect(client);
-    return await work(connection, client);
-  } catch (error) {
-    const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));
-    const result: ClientResult = {
-      name: client.name,
-      status: failure.status,
-      proven: false,
-      reason: failure.message,
-    };
-    return failure.hint === undefined ? result : { ...result, hint: failure.hint };
+    return await work(connection, client, (text) => piece.detail(text));
   } finally {
     connection?.close();
+    piece.end();
+  }
+}
+
+function failed({ name }: Client, error: unknown): ClientResult {
+  const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));
+  const result: ClientResult = { name, status: failure.status, proven: false, reason: failure.message };
+  return failure.hint === undefined ? result : { ...result, hint: failure.hint };
+}
+
+/** What is told while the work goes on. */
+class Tally {
+  readonly #all: number;
+  readonly #step: Step;
+  #done = 0;
+  #failed = 0;
+
+  constructor(all: number, step: Step) {
+    this.#all = all;
+    this.#step = step;
+  }
+
+  add({ name, status, reason }: ClientResult): void {
+    const isDone = status === "ok" || status === "changed";
+    if (isDone) this.#done += 1;
+    else this.#failed += 1;
+    if (!isDone) this.#step.trouble(`${name}: ${status}: ${reason}`);
+    const some = this.#failed === 0 ? "" : `, ${this.#failed} failed`;
+    this.#step.detail(`${this.#done} of ${this.#all} done${some}`);
   }
 }
 

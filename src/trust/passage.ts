@@ -10,6 +10,7 @@ import { hostPort } from "./address.ts";
 import { asUser, type CallingUser } from "./calling-user.ts";
 import { ClientFailure } from "./client.ts";
 import { type Connection, ForwardRefused } from "./connection.ts";
+import { withRetries } from "./retries.ts";
 import type { Route, Target } from "./target.ts";
 
 /** Connects to one target over a stream that `dial` makes. */
@@ -18,10 +19,13 @@ export type ConnectTo = (target: Target, dial: () => Promise<Duplex>) => Promise
 export class Passages {
   readonly #connect: ConnectTo;
   readonly #user: CallingUser;
+  readonly #timeoutMs: number;
   readonly #hops = new Map<string, Promise<Connection>>();
 
-  constructor(user: CallingUser, connect: ConnectTo) {
+  /** @param timeoutMs what connecting may take */
+  constructor(user: CallingUser, timeoutMs: number, connect: ConnectTo) {
     this.#user = user;
+    this.#timeoutMs = timeoutMs;
     this.#connect = connect;
   }
 
@@ -70,7 +74,8 @@ export class Passages {
         error instanceof ForwardRefused
           ? `it does not reach ${hostPort(host, port)}: ${error.message}`
           : error.message;
-      throw new ClientFailure("unreachable", about({ message: text }));
+      const mayPass = error instanceof ClientFailure && error.mayPass;
+      throw new ClientFailure("unreachable", about({ message: text }), undefined, { mayPass });
     }
   }
 
@@ -85,7 +90,10 @@ export class Passages {
       if (this.#hops.get(key) === there) this.#hops.delete(key);
       return await this.#hop(route, index);
     }
-    const hop = this.#connect(targetAt(route, index), () => this.#stream(route, index));
+    // All who go through it wait for it, and none of them asks it again.
+    const hop = withRetries(this.#timeoutMs, () =>
+      this.#connect(targetAt(route, index), () => this.#stream(route, index)),
+    );
     this.#hops.set(key, hop);
     return await hop;
   }

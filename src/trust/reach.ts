@@ -61,7 +61,7 @@ export class Reach {
     this.#options = options;
     this.#store = new CredentialStore(user, options.ask);
     const { timeoutMs = defaultTimeout, acceptNewHostKeys, rememberHostKeys = true } = options;
-    this.#passages = new Passages(user, async (target, dial) => {
+    this.#passages = new Passages(user, timeoutMs, async (target, dial) => {
       const knownHosts = await this.#knownHostsOf(target);
       const credentials = this.#credentials.get(target);
       if (credentials === undefined) throw new Error("a target that was not prepared");

@@ -132,17 +132,21 @@ interface Attempt {
 
 /** ssh2 tells the stage in `level`, and sockets the reason in `code`. */
 function classify(error: Error & ClientErrorExtensions, attempt: Attempt): ClientFailure {
-  const { target, timeoutMs } = attempt;
+  const { target, login, timeoutMs } = attempt;
   const where = hostPort(target.host, target.port);
+  // Before a login alone: a password is not sent again.
+  const early = { mayPass: login.tried() === "" };
   if (error.level === "client-timeout") {
-    return new ClientFailure("unreachable", `no answer from ${where} within ${timeoutMs / 1000} s`);
+    const text = `no answer from ${where} within ${timeoutMs / 1000} s`;
+    return new ClientFailure("unreachable", text, "Is it up, and not behind a firewall?", early);
   }
   if (error.level === "client-authentication" || /too many authentication failures/i.test(error.message))
     return loginRefused(error, attempt);
   const code = errorCode(error);
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") {
     const text = `${JSON.stringify(target.host)} does not resolve here (${code})`;
-    return new ClientFailure("unreachable", text, "Check the name, or give its address as ansible_host.");
+    const hint = "Check the name, or give its address as ansible_host.";
+    return new ClientFailure("unreachable", text, hint, { mayPass: code === "EAI_AGAIN" });
   }
   // "protocol" is what ssh2 calls a peer that hangs up, or says something else than SSH.
   if (error.level !== undefined || code !== undefined || error.message === "it closed the connection") {
@@ -151,9 +155,15 @@ function classify(error: Error & ClientErrorExtensions, attempt: Attempt): Clien
     const hint =
       code === "ECONNREFUSED" ? "Does sshd run there, and on that port (ansible_port)?" : undefined;
     const status = error.level === "handshake" ? "failed" : "unreachable";
-    return new ClientFailure(status, `connect to ${where}: ${reason}`, hint);
+    const wasLost = isLoss(code) || /^Connection lost|^it closed the connection$/.test(error.message);
+    return new ClientFailure(status, `connect to ${where}: ${reason}`, hint, wasLost ? early : {});
   }
   return new ClientFailure("failed", `talk SSH to ${where}: ${error.message}`);
+}
+
+/** What a busy sshd (MaxStartups) or a network that breaks for a moment ends with. */
+function isLoss(code: string | undefined): boolean {
+  return code === "ECONNRESET" || code === "EPIPE" || code === "ETIMEDOUT";
 }
 
 function loginRefused(error: Error, { target, login, credentials }: Attempt): ClientFailure {

@@ -48,8 +48,10 @@ export async function trust(
   const { port, timeoutMs = defaultTimeout, prove: asked = "engine", images = [] } = options;
   const addresses = reachableAddresses(options.addresses);
   const orderFor = orders("install", { ...options, ca });
-  return await onEach(clients, options, reporter, "trust", async (connection, client) => {
+  return await onEach(clients, options, reporter, "trust", async (connection, client, tell) => {
+    tell("trust stores");
     const stores = await workOnStores(connection, client, orderFor(client));
+    tell("proof");
     const proof = await prove({
       connection,
       client,

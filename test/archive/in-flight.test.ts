@@ -48,6 +48,7 @@ test("a blob is in flight while it is written, each time; what has to come again
         advance: (bytes) => {
           done += bytes;
         },
+        detail: () => undefined,
         end: () => told.push(`ends with ${done}, sum ${sum - again}`),
       };
     },

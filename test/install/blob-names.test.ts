@@ -31,7 +31,7 @@ test("each blob is in flight once, under the name of what it is of, until its la
   const told = new Map<string, { size: number; done: number; ends: number }>();
   const step: Step = {
     ...silentReporter.step(""),
-    piece(name, size) {
+    piece(name, size = 0) {
       assert.ok(!told.has(name), name);
       const piece = { size, done: 0, ends: 0 };
       told.set(name, piece);
@@ -39,6 +39,7 @@ test("each blob is in flight once, under the name of what it is of, until its la
         advance: (bytes) => {
           piece.done += bytes;
         },
+        detail: () => undefined,
         end: () => {
           piece.ends += 1;
         },
