@@ -1,20 +1,23 @@
-/** What `install --clients` and `trust` share: the flags about SSH, and the report of the clients. */
+/** What `install --clients` and `trust` share: the flags about clients, and what they mean. */
 import { Flags } from "@oclif/core";
 import { DrydockError, exitCodes } from "../errors.ts";
-import type { Finding } from "../install/finding.ts";
 import type { Reporter } from "../reporter.ts";
+import { shellWords } from "../shell-words.ts";
+import { defaultSiteRoot } from "../site/layout.ts";
 import type { ServedImage } from "../site/served-images.ts";
-import type { Client, ClientResult, ProofKind } from "../trust/client.ts";
+import type { Client, ClientResult } from "../trust/client.ts";
 import type { ClientOptions } from "../trust/on-each.ts";
 import type { ProofOptions } from "../trust/proof/proof.ts";
 import type { ReachOptions } from "../trust/reach.ts";
-import { columns, count, printable } from "./format.ts";
+import { isDone } from "./describe-clients.ts";
 import { askSecret, hasTerminal } from "./prompt.ts";
+import { storeFlags } from "./stores.ts";
 
 /** How the clients' trust is proven; `install` has a --prove of its own. */
+const proveClientsDefault = "engine";
 export const proveClientsFlag = Flags.option({
   options: ["none", "tls", "engine", "pull"] as const,
-  default: "engine",
+  default: proveClientsDefault,
   description:
     "how it is proven from each client that the registry can be used there: tls, a handshake from where it stands; " +
     "engine, its own Docker engine looks an image up, where it has one; pull, it pulls a small image and removes it",
@@ -117,60 +120,39 @@ export async function imagesFor(prove: ProofOptions["prove"], site?: string): Pr
   return await readServedImages(site);
 }
 
-/** A client that got the CA, or had it; its proof is another matter. */
-function isDone({ status }: ClientResult): boolean {
-  return status === "ok" || status === "changed";
-}
-
-const provenBy: Record<ProofKind, string> = {
-  tls: "over TLS",
-  engine: "by its Docker engine",
-  pull: "by a pull",
-};
-
-/** A line for each client, those that failed with reason and hint, and a line that sums up. */
-export function clientReport(hosts: ClientResult[]): string {
-  const rows = hosts.map((host) => [
-    host.name,
-    host.status,
-    host.proven
-      ? `proven ${provenBy[host.proof ?? "tls"]} as ${host.provenAs}`
-      : isDone(host)
-        ? "not proven"
-        : "",
-  ]);
-  const reasons = hosts.flatMap(({ name, reason, hint }) => {
-    if (reason === undefined) return [];
-    return [`${name}: ${reason}${hint === undefined ? "" : `\n  ${hint}`}`];
-  });
-  const done = hosts.filter(isDone).length;
-  const proven = hosts.filter((host) => host.proven).length;
-  const failed = hosts.length - done;
-  const sum = `${count(done, "client")} trust${done === 1 ? "s" : ""} the CA, ${proven} proven${failed > 0 ? `, ${failed} failed` : ""}`;
-  return printable([columns(rows), ...reasons, sum].join("\n\n"), true);
+/** Those that failed, for --retry. That it can't be written is no reason to end otherwise. */
+export async function remember(
+  lastRun: string,
+  hosts: readonly ClientResult[],
+  isAll: boolean,
+  reporter: Reporter,
+): Promise<void> {
+  const { rememberFailed } = await import("../trust/last-run.ts");
+  try {
+    await rememberFailed(lastRun, hosts, isAll);
+  } catch (error) {
+    if (!(error instanceof DrydockError)) throw error;
+    reporter.warn(`which hosts failed is not remembered: ${error.message}`);
+  }
 }
 
 /**
- * What a look at the clients found, for preflight's table. One that can't be worked on doesn't keep the site
- * from being installed; if none can, whatever is wrong is wrong here.
+ * The command that works on those that failed, after an install: with what was said about clients.
+ * @param words the program, and the site's directory
  */
-export function clientFindings(hosts: ClientResult[]): Finding[] {
-  const bad = hosts.filter((host) => !isDone(host));
-  const ready = hosts.length - bad.length;
-  const level = ready === 0 ? "error" : "warning";
-  const text = `${ready} of ${hosts.length} can be logged in to, with root's rights`;
-  return [
-    ...(ready === 0 ? [] : [{ check: "clients", level: "ok", text } as const]),
-    ...bad.map(
-      ({ name, status, reason, hint }) =>
-        ({
-          check: "clients",
-          level,
-          text: `${name}: ${reason ?? status}`,
-          ...(hint === undefined ? {} : { hint }),
-        }) as const,
-    ),
-  ];
+export function retryCommand(
+  words: { bin: string; site: string },
+  flags: Readonly<Record<string, unknown>> & { clients?: string | undefined },
+): string {
+  const others = Object.keys({ ...storeFlags, ...clientFlags }).flatMap((name) => {
+    const value = flags[name];
+    if (value === undefined || value === false) return [];
+    return value === true ? [`--${name}`] : [`--${name}`, String(value)];
+  });
+  const prove = flags["prove-clients"];
+  if (prove !== undefined && prove !== proveClientsDefault) others.push("--prove", String(prove));
+  const site = words.site === defaultSiteRoot ? [] : ["--site", words.site];
+  return shellWords([words.bin, "trust", "--retry", "--clients", flags.clients ?? "", ...site, ...others]);
 }
 
 /** 5 where some client failed: also when the CA is in place and the handshake shows that it does not work. */

@@ -1,6 +1,6 @@
 /** What `trust --dry-run` understood, as text for people. */
 import { hostPort } from "../trust/address.ts";
-import type { ClientResult, Hop } from "../trust/client.ts";
+import type { Hop } from "../trust/client.ts";
 import type { PlannedClient, TrustPlan } from "../trust/dry-run.ts";
 import { columns, count, printable } from "./format.ts";
 
@@ -37,19 +37,6 @@ function describeFiles(names: string[], stores: NonNullable<TrustPlan["stores"]>
     ? "On each of them this would be taken away, where drydock put it there:"
     : "On each of them this would be written for the runtimes that it has, where it isn't there already:";
   return `${head}\n${columns(rows, { indent: 2 })}\nNAME is ${names.join(", ")}.`;
-}
-
-/** A line for each client from which the trust was taken away, or should have been. */
-export function describeRemoval(hosts: readonly ClientResult[]): string {
-  const words: Partial<Record<ClientResult["status"], string>> = { changed: "removed", ok: "nothing there" };
-  const rows = hosts.map(({ name, status }) => [name, words[status] ?? status]);
-  const reasons = hosts.flatMap(({ name, reason, hint }) =>
-    reason === undefined ? [] : [`${name}: ${reason}${hint === undefined ? "" : `\n  ${hint}`}`],
-  );
-  const failed = hosts.filter(({ status }) => words[status] === undefined).length;
-  const removed = hosts.filter(({ status }) => status === "changed").length;
-  const sum = `removed from ${count(removed, "client")}${failed > 0 ? `, ${failed} failed` : ""}`;
-  return printable([columns(rows), ...reasons, sum].join("\n\n"), true);
 }
 
 function addressOf({ local, ...client }: PlannedClient): string {

@@ -2,15 +2,16 @@
 import { Args, Flags } from "@oclif/core";
 import { DrydockCommand } from "../cli/base-command.ts";
 import {
-  clientFindings,
   clientFlags,
   clientOptions,
-  clientReport,
   exitCodeOf,
   imagesFor,
   proveClientsFlag,
   readClients,
+  remember,
+  retryCommand,
 } from "../cli/clients.ts";
+import { clientFindings, clientReport } from "../cli/describe-clients.ts";
 import { findingsTable } from "../cli/describe-findings.ts";
 import { describeInstall, describePlan } from "../cli/describe-install.ts";
 import { describePrune } from "../cli/describe-prune.ts";
@@ -187,13 +188,19 @@ export default class Install extends DrydockCommand {
     const prove = flags["prove-clients"];
     const images = await imagesFor(prove, result.site);
     const serving = await readServing(result.site);
-    const { trust } = await import("../trust/trust.ts");
+    const [{ trust }, { lastRunFile }] = await Promise.all([
+      import("../trust/trust.ts"),
+      import("../trust/last-run.ts"),
+    ]);
     const hosts = await trust(
       clients,
       { ...clientOptions(flags), ...stores, ...serving, prove, images, reach },
       this.reporter,
     );
-    this.log(`\n${clientReport(hosts)}`);
+    const lastRun = await lastRunFile(result.site);
+    await remember(lastRun, hosts, flags.limit === undefined, this.reporter);
+    const again = retryCommand({ bin: this.config.bin, site: result.site }, flags);
+    this.log(`\n${clientReport(hosts, { width: process.stdout.columns, again })}`);
     process.exitCode = exitCodeOf(hosts);
     return { ...told, hosts };
   }

@@ -4,16 +4,19 @@ import { DrydockCommand } from "../cli/base-command.ts";
 import {
   clientFlags,
   clientOptions,
-  clientReport,
   exitCodeOf,
   imagesFor,
   proveClientsFlag,
   readClients,
+  remember,
 } from "../cli/clients.ts";
-import { describeRemoval, describeTrustPlan } from "../cli/describe-trust.ts";
+import { clientReport } from "../cli/describe-clients.ts";
+import { describeTrustPlan } from "../cli/describe-trust.ts";
+import { hostNames } from "../cli/host-names.ts";
 import { registryAt, registryFlags, registryIfKnown } from "../cli/registry-at.ts";
 import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { DrydockError } from "../errors.ts";
+import { shellWords } from "../shell-words.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
 import type { TrustPlan } from "../trust/dry-run.ts";
 
@@ -43,6 +46,9 @@ export default class Trust extends DrydockCommand {
       exclusive: ["mirror", "remove-old"],
       description: "take away again what trust put there for this registry, and nothing else",
     }),
+    retry: Flags.boolean({
+      description: "only those of these hosts that failed when they were last worked on",
+    }),
     prove: proveClientsFlag(),
     ...clientFlags,
   };
@@ -54,6 +60,7 @@ export default class Trust extends DrydockCommand {
     "<%= config.bin %> trust --clients hosts.ini --mirror quay.io,docker.io --restart-runtimes",
     "<%= config.bin %> trust --clients hosts.ini --ca ca.pem --address registry.plant7.lan --port 5000",
     "<%= config.bin %> trust --clients hosts.ini --remove",
+    "<%= config.bin %> trust --clients hosts.ini --retry",
     "<%= config.bin %> trust --clients hosts.ini --known-hosts ./known_hosts --json",
   ];
   static override exitCodes = ["input", "partial", "host"] as const;
@@ -61,7 +68,12 @@ export default class Trust extends DrydockCommand {
 
   async run(): Promise<{ hosts: ClientResult[] } | TrustPlan> {
     const { args, flags } = await this.parse(Trust);
-    const clients = await this.#clients(args.host ?? [], flags);
+    const { failedOf, lastRunFile } = await import("../trust/last-run.ts");
+    const lastRun = await lastRunFile(flags.site);
+    const all = await this.#clients(args.host ?? [], flags);
+    const { clients, others } = flags.retry ? await failedOf(lastRun, all) : { clients: all, others: [] };
+    if (others.length > 0)
+      this.reporter.note(`Not among these hosts, though they failed as well: ${hostNames(others)}`);
     const stores = storeOptions(flags, this.reporter);
     if (flags["dry-run"]) {
       const { planTrust } = await import("../trust/dry-run.ts");
@@ -69,19 +81,22 @@ export default class Trust extends DrydockCommand {
       this.log(describeTrustPlan(plan, flags.remove));
       return plan;
     }
+    if (clients.length === 0) {
+      this.log("None of these hosts failed when it was last worked on: nothing to do.");
+      return { hosts: [] };
+    }
     const registry = await registryAt(flags, !flags.remove);
     const options = { ...clientOptions(flags), ...stores, ...registry };
     const { removeTrust, trust } = await import("../trust/trust.ts");
-    if (flags.remove) {
-      const hosts = await removeTrust(clients, options, this.reporter);
-      this.log(describeRemoval(hosts));
-      process.exitCode = exitCodeOf(hosts);
-      return { hosts };
-    }
-    const { prove } = flags;
-    const images = flags.ca === undefined ? await imagesFor(prove, flags.site) : [];
-    const hosts = await trust(clients, { ...options, prove, images }, this.reporter);
-    this.log(clientReport(hosts));
+    const { prove, remove } = flags;
+    const images = remove || flags.ca !== undefined ? [] : await imagesFor(prove, flags.site);
+    const hosts = remove
+      ? await removeTrust(clients, options, this.reporter)
+      : await trust(clients, { ...options, prove, images }, this.reporter);
+    const isAll = flags.clients !== undefined && flags.limit === undefined && !flags.retry;
+    await remember(lastRun, hosts, isAll, this.reporter);
+    const again = shellWords([this.config.bin, "trust", ...(flags.retry ? [] : ["--retry"]), ...this.argv]);
+    this.log(clientReport(hosts, { width: process.stdout.columns, again, remove }));
     process.exitCode = exitCodeOf(hosts);
     return { hosts };
   }

@@ -149,7 +149,7 @@ async function removeImage(engine: Engine, name: string): Promise<boolean> {
  */
 async function removeOwn(layout: SiteLayout, result: UninstallResult): Promise<void> {
   const isAdopted = await exists(layout.adopted.record);
-  const own = [layout.releases, layout.incoming, layout.journal];
+  const own = [layout.releases, layout.incoming, layout.journal, layout.clients];
   for (const path of isHeld(result) ? own : [...own, layout.adopted.folder]) await remove(path, result);
   // A run that was killed may have left some.
   for (const folder of [layout.root, layout.certs])

@@ -4,6 +4,7 @@
  *   drydock.json                                   says that the site is drydock's, and which release is
  *                                                  current (see record.ts)
  *   journal.json                                   what the running action does (see journal.ts)
+ *   clients.json                                   which clients failed last (see src/trust/last-run.ts)
  *   certs/ca.pem  registry.pem  registry-key.pem   the last two are mounted in the registry's container
  *   certs/ca-key.pem                               only where the site makes its own certificates; the
  *                                                  container never sees it
@@ -35,6 +36,7 @@ export interface SiteLayout {
   root: string;
   marker: string;
   journal: string;
+  clients: string;
   certs: string;
   caCertificate: string;
   serverCertificate: string;
@@ -83,6 +85,7 @@ export function siteLayout(root: string): SiteLayout {
     root: at,
     marker: join(at, "drydock.json"),
     journal: join(at, "journal.json"),
+    clients: join(at, "clients.json"),
     ...certificatePaths(join(at, "certs")),
     storage: join(at, "storage"),
     incoming: join(at, "storage", ".drydock"),

@@ -21,6 +21,7 @@ class Work extends DrydockCommand {
     wait: Flags.boolean({ summary: "never end" }),
     steps: Flags.boolean({ summary: "show two steps" }),
     pieces: Flags.boolean({ summary: "show a step with pieces in flight" }),
+    hosts: Flags.boolean({ summary: "show a step about many hosts" }),
   };
   static override examples = ["<%= config.bin %> work a", "<%= config.bin %> work b --size 3"];
 
@@ -28,6 +29,7 @@ class Work extends DrydockCommand {
     const { args, flags } = await this.parse(Work);
     if (flags.steps) await this.#showSteps();
     if (flags.pieces) await this.#showPieces();
+    if (flags.hosts) await this.#showHosts();
     if (flags.wait) await this.#wait();
     if (flags.fail) await fail(flags.fail);
     this.log(`worked on ${args.thing}`);
@@ -67,6 +69,30 @@ class Work extends DrydockCommand {
     }
     for (const piece of pieces) piece.end();
     step.done();
+  }
+
+  /** 500 hosts, 64 at once, which take half a second each; every tenth fails. */
+  async #showHosts() {
+    const step = this.reporter.step("trust 500 clients");
+    let [begun, done, failed] = [0, 0, 0];
+    const one = async () => {
+      for (let at = begun++; at < 500; at = begun++) {
+        const name = `web-${at}.a-rather-long-name-of-a-domain.plant7.lan`;
+        const piece = step.piece(name);
+        piece.detail("connecting");
+        await sleep(200);
+        piece.detail("trust stores");
+        await sleep(300);
+        piece.end();
+        if (at % 10 === 3)
+          step.trouble(`${name}: refused: login as "root" with the key was refused\u001b[2J`);
+        if (at % 10 === 3) failed++;
+        else done++;
+        step.detail(`${done} of 500 done, ${failed} failed`);
+      }
+    };
+    await Promise.all(Array.from({ length: 64 }, one));
+    step.done("450 changed, 50 refused");
   }
 
   async #wait() {

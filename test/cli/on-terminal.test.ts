@@ -44,6 +44,36 @@ test("the pieces in flight stand below their step, as many as the terminal's hei
   }
 });
 
+test("500 hosts take ten lines: how many are done, some of those in flight, and the last that failed", async () => {
+  for (const [columns, rows, most] of [
+    [80, 24, 4],
+    [120, 10, 2],
+  ] as const) {
+    const screens = await inTerminal([columns, rows], `${program} work a --hosts`);
+    const running = screens.filter((screen) => /web-1\d\d/.test(screen) && !screen.includes("worked on"));
+    assert.ok(running.length > 0);
+    for (const screen of running) {
+      const lines = screen.split("\n");
+      assert.ok(lines.length <= 2 + 2 * most, screen);
+      assert.match(lines[0] ?? "", /^. trust 500 clients {2}\d+ of 500 done, \d+ failed$/);
+      assert.ok(
+        lines.filter((line) => /^ +\d s {2}web-\d+\..* (connecting|trust stores)$/.test(line)).length <= most,
+      );
+      assert.ok(lines.filter((line) => /^ +✗ {2}web-\d+\..*: refused: /.test(line)).length <= most);
+    }
+    assert.ok(
+      running.some(
+        (screen) => /^ +0 s {2}web-.* trust stores\n/m.test(screen) && /and \d+ more/.test(screen),
+      ),
+    );
+    assert.ok(running.some((screen) => screen.match(/✗/g)?.length === most));
+    assert.match(
+      screens.at(-1) ?? "",
+      /^✓ trust 500 clients {2}450 changed, 50 refused {2}\(\d+\.\d s\)\nworked on a\n130 or less: 0$/,
+    );
+  }
+});
+
 test("nothing remains of the lines where the terminal is made narrower, and wider again", async () => {
   // Below a full screen: what tmux moves out at the top of an empty one cannot be reached.
   const screens = await inTerminal(

@@ -82,6 +82,30 @@ see you
   assert.equal(text, wanted);
 });
 
+test("without a terminal many hosts are a line now and then, too, where something has come of them", async () => {
+  let text = "";
+  const reporter = terminalReporter(
+    { write: (chunk) => (text += chunk) },
+    { env: utf8, plainEvery: 20, now: () => 0 },
+  );
+  const step = reporter.step("trust 300 clients");
+  const pieces = ["web-1", "web-2"].map((name) => step.piece(name));
+  pieces[0]?.end();
+  step.trouble("web-1: refused: no");
+  step.detail("0 of 300 done, 1 failed");
+  await sleep(100);
+  pieces[1]?.end();
+  step.done("299 changed, 1 refused");
+  reporter.close();
+  assert.equal(
+    text,
+    `trust 300 clients ...
+  trust 300 clients:  0 of 300 done, 1 failed  in flight: web-2
+✓ trust 300 clients  299 changed, 1 refused  (0.0 s)
+`,
+  );
+});
+
 test("more steps than the terminal has rows do not push the finished lines away", () => {
   let text = "";
   const screen = { isTTY: true, columns: 80, rows: 5, write: (chunk: string) => (text += chunk) };
