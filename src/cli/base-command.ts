@@ -6,6 +6,7 @@ import { Command } from "@oclif/core";
 import type { ErrorKind } from "../errors.ts";
 import type { Reporter } from "../reporter.ts";
 import { type LiveReporter, terminalReporter } from "./terminal-reporter.ts";
+import { wrappedLines } from "./wrapped.ts";
 
 /**
  * Errors go through: main.ts shows them, all in one way. A command returns its result as an object,
@@ -26,6 +27,11 @@ export abstract class DrydockCommand extends Command {
   protected get reporter(): Reporter {
     this.#reporter ??= terminalReporter(process.stderr);
     return this.#reporter;
+  }
+
+  /** Lines that the terminal would break inside of a word are broken between words. */
+  override log(message = "", ...args: unknown[]): void {
+    super.log(wrappedLines(message, process.stdout.columns), ...args);
   }
 
   protected override async catch(error: Error): Promise<never> {

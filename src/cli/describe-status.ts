@@ -3,7 +3,7 @@ import { styleText } from "node:util";
 import type { ReleaseStatus, SiteStatus } from "../install/status.ts";
 import { shortDigest } from "../oci/digest.ts";
 import { columns, count, formatBytes, printable } from "./format.ts";
-import { commandLines, wrapped } from "./wrapped.ts";
+import { commandLines, wrapped, wrappedLines } from "./wrapped.ts";
 
 export interface DescribeOptions {
   color: boolean;
@@ -138,7 +138,7 @@ function verdict({ findings, healthy }: SiteStatus, { color, width }: DescribeOp
       .split("\n")
       .filter((line) => line !== "");
     return [
-      hangingText(`${label} ${check}: ${printable(text, true)}`, "  ", width),
+      wrappedLines(`${label} ${check}: ${printable(text, true)}`, width),
       ...lines.map((line) => hintText(line, width)),
     ].join("\n");
   });
@@ -148,20 +148,7 @@ function verdict({ findings, healthy }: SiteStatus, { color, width }: DescribeOp
 /** A line that is a command alone stands as it is to be typed. */
 function hintText(line: string, width: number | undefined): string {
   const command = /^\s*`([^`]+)`$/.exec(line)?.[1];
-  return command === undefined
-    ? hangingText(`  ${line}`, "  ", width)
-    : commandLines(command, width).join("\n");
-}
-
-/** What goes on in a further line is indented, as far as its own line is and by `more`. */
-function hangingText(text: string, more: string, width: number | undefined): string {
-  return text
-    .split("\n")
-    .map((line) => {
-      const margin = /^ */.exec(line)?.[0] ?? "";
-      return margin + wrapped(line.slice(margin.length), width, margin.length + more.length);
-    })
-    .join("\n");
+  return command === undefined ? wrappedLines(`  ${line}`, width) : commandLines(command, width).join("\n");
 }
 
 /** "2026-11-23 18:26 UTC" */

@@ -22,10 +22,10 @@ export function checkAddresses(addresses: readonly string[], check: AddressCheck
   const here = hostAddresses(interfaces);
   const strange = addresses.filter((address) => isIP(address) !== 0 && !here.includes(address));
   const lost = addresses.some(isName) ? [] : bundled.filter(isName);
-  const findings: Finding[] = [];
-  if (areChosen && lost.length > 0) findings.push(lostName(lost, addresses, command));
-  if (strange.length === 0)
-    return [{ check: "addresses", level: "ok", text: addresses.join(", ") }, ...findings];
+  if (strange.length === 0) {
+    if (areChosen && lost.length > 0) return [lostName(lost, addresses, command)];
+    return [{ check: "addresses", level: "ok", text: addresses.join(", ") }];
+  }
   const own = reachableAddresses(interfaces, bridges);
   const instead = [
     ...addresses.filter(isName),
@@ -34,13 +34,14 @@ export function checkAddresses(addresses: readonly string[], check: AddressCheck
   ];
   const otherwise =
     own.length === 0 ? "else clients won't find the registry." : `else: \`${command(instead)}\``;
-  findings.push({
-    check: "addresses",
-    level: "warning",
-    text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${own.join(", ") || "it has none but loopback"})`,
-    hint: `That is well if the address is translated on the way here; ${otherwise}`,
-  });
-  return findings;
+  return [
+    {
+      check: "addresses",
+      level: "warning",
+      text: `${strange.join(", ")} ${strange.length === 1 ? "is" : "are"} on no interface of this host (${own.join(", ") || "it has none but loopback"})`,
+      hint: `That is well if the address is translated on the way here; ${otherwise}`,
+    },
+  ];
 }
 
 function isName(address: string): boolean {

@@ -31,12 +31,12 @@ test("on a terminal lines break between words, below their column; a command has
   for (const width of [79, 119]) {
     const lines = findingsTable(findings, false, width).split("\n");
     assert.ok(lines.every((line) => line.length <= width));
-    const start = lines.findIndex((line) => line.startsWith("  drydock"));
+    const start = lines.findIndex((line) => line.startsWith("    drydock"));
     const [text, typed] = width === 79 ? [lines.slice(2, start), lines.slice(start)] : [lines.slice(2), []];
     for (const line of text) assert.match(line, /^ {23}/);
     if (width === 79)
       assert.deepEqual(typed, [
-        "  drydock install '/media/My Stick/site.tar' --address registry.plant7.lan \\",
+        "    drydock install '/media/My Stick/site.tar' --address registry.plant7.lan \\",
         "    --new-certs",
       ]);
   }

@@ -175,7 +175,7 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
     );
     assert.match(
       removed.stdout,
-      /\nKept:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\nWhen nobody needs that any more:\n {2}drydock uninstall --delete-data --site \/srv\/docker-registry\n$/,
+      /\nKept:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\nWhen nobody needs that any more:\n {4}drydock uninstall --delete-data --site \/srv\/docker-registry\n$/,
     );
     assert.deepEqual((await readdir(site.siteDir)).sort(), ["certs", "drydock.json", "storage"]);
     assert.ok(!(await readdir(site.etc)).includes("drydock"));
