@@ -14,7 +14,7 @@ const shown = 8;
 
 export function storageFindings(found: StorageFound, current: ReleaseRecord): Finding[] {
   const findings = [
-    ...damagedFindings(found.damaged),
+    ...damagedFindings(found.damaged, current),
     ...linkFindings(found, current),
     ...tagFindings(found, current),
   ];
@@ -33,7 +33,7 @@ export function storageFindings(found: StorageFound, current: ReleaseRecord): Fi
 const namedAway = 50;
 
 /** One for each bundle that mends some of it. */
-function damagedFindings(damaged: readonly DamagedBlob[]): Finding[] {
+function damagedFindings(damaged: readonly DamagedBlob[], current: ReleaseRecord): Finding[] {
   const groups = Map.groupBy(damaged, ({ bundle }) => bundle.digest);
   return [...groups.values()].flatMap((some): Finding[] => {
     const [first] = some;
@@ -43,10 +43,17 @@ function damagedFindings(damaged: readonly DamagedBlob[]): Finding[] {
       ({ digest, text, neededBy: users }) => `${shortDigest(digest)}${neededBy(users)}: ${text}`,
     );
     const { name, release, digest } = first.bundle;
+    const isOlder = name === current.name && release < current.release;
     const hint = [
       `To mend it, with the bundle of ${name}, release ${release} (digest ${shortDigest(digest)}):`,
       ...takeAway(some),
-      "  `drydock install BUNDLE`",
+      ...(isOlder
+        ? [
+            "  `drydock install BUNDLE --allow-downgrade`",
+            `and then, since that release is served by this, back to release ${current.release}:`,
+            `  \`drydock rollback ${shortDigest(current.bundleDigest)}\``,
+          ]
+        : ["  `drydock install BUNDLE`"]),
     ];
     return [
       { check: storage, level: "error", text: [head, ...cut(lines)].join("\n"), hint: hint.join("\n") },

@@ -10,7 +10,7 @@ import { connectEngine } from "../../src/engine/engine.ts";
 import { serveRelease } from "../../src/install/serve.ts";
 import { type SiteStatus, siteStatus, whatIsWrong } from "../../src/install/status.ts";
 import { takeLock } from "../../src/lock.ts";
-import { type Digest, digestOf } from "../../src/oci/digest.ts";
+import { type Digest, digestOf, shortDigest } from "../../src/oci/digest.ts";
 import { blobPath, layerLinkPath, tagCurrentLinkPath, tagIndexLinkPath } from "../../src/oci/storage.ts";
 import { writeJournal } from "../../src/site/journal.ts";
 import { type ReleaseRecord, setCurrent, writeRelease } from "../../src/site/record.ts";
@@ -254,6 +254,12 @@ test("a layer of an index's image, of the registry's own image, and of an older 
     assert.equal(kind, "integrity");
     assert.match(text, /needed by team\/older:1: other bytes.* \| .*plant-7, release 1 /);
     assert.match(text, new RegExp(`\`rm ${stored(blobPath(old.digest))}\``));
+    // Its bundle is refused as it is, and is served when it was taken.
+    const back = `drydock rollback ${shortDigest(current.bundleDigest)}`;
+    assert.match(
+      text,
+      new RegExp(`install BUNDLE --allow-downgrade\`\\n.*release 2:\\n {2}\`${back}\`$`, "m"),
+    );
   });
   const own = layout.release(older.bundleDigest).registryBlob(registryImage.digest);
   await withFile(own, undefined, async () => {
