@@ -96,11 +96,10 @@ export async function keptBytes(path: string): Promise<{ bytes: number; file: st
   return { bytes, file: slots > 0 ? first : (seeds[0]?.file ?? journalOf(path)) };
 }
 
-/** Removes the journal of a try that ended before it was planned, unless it left a seed. */
-export async function forgetPlanning(path: string): Promise<void> {
-  const isPlanned = (await readJournal(journalOf(path))) ?? (await findAside(path));
-  if (isPlanned === undefined && (await keptSeeds(path)).length === 0)
-    await rm(journalOf(path), { force: true });
+/** Removes the journal of a try that left nothing else. */
+export async function forgetBeginning(path: string): Promise<void> {
+  const isPlanned = (await readJournal(journalOf(path))) !== undefined;
+  if (!isPlanned && (await keptBytes(path)) === undefined) await rm(journalOf(path), { force: true });
 }
 
 /** Removes what earlier tries left, set aside or not, and the seeds that they saved. */

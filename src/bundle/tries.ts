@@ -2,9 +2,8 @@
 import { basename } from "node:path";
 import { journalOf, noteBeginning } from "../archive/journal.ts";
 import { checkOutput, inBytes } from "../archive/output.ts";
-import { discardAll, type EarlierTry, findEarlier, forgetPlanning, keptBytes } from "../archive/salvage.ts";
+import { discardAll, type EarlierTry, findEarlier, forgetBeginning, keptBytes } from "../archive/salvage.ts";
 import { DrydockError } from "../errors.ts";
-import { HostFailure } from "../oci/registry-transport.ts";
 import type { Reporter } from "../reporter.ts";
 import { createdTime } from "./created.ts";
 import type { SealOptions } from "./seal.ts";
@@ -37,13 +36,12 @@ export async function beginTry(
 }
 
 /**
- * The error of a build that failed, with what is kept of it and how to go on. What was read for the plan is kept
- * where a host failed: an image manifest that is fetched again is one pull more of those that it allows.
+ * The error of a build that failed, with what is kept of it and how to go on: also where it failed in its plan, for
+ * an image manifest that is fetched again is one pull more of those that a registry allows.
  */
 export async function afterFailure(output: string, error: unknown): Promise<unknown> {
-  if (!(error instanceof HostFailure) || (await keptBytes(output)) === undefined)
-    await forgetPlanning(output);
   const kept = await keptBytes(output);
+  if (kept === undefined) await forgetBeginning(output);
   if (kept === undefined || !(error instanceof DrydockError)) return error;
   const { kind, message, data } = error;
   const goOn = `${keptText(kept)}; the same command goes on with it, with --restart it begins anew.`;

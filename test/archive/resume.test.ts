@@ -15,7 +15,7 @@ import { openBundle } from "../../src/archive/reader.ts";
 import {
   findAside,
   findEarlier,
-  forgetPlanning,
+  forgetBeginning,
   keptBytes,
   salvage,
   setAside,
@@ -309,7 +309,7 @@ test("a kill before the plan, or after a try was set aside, leaves the time of t
   await noteBeginning(journalOf(path), "2001-02-03T04:05:06Z");
   assert.deepEqual(await findEarlier(path), { created: "2001-02-03T04:05:06Z" });
   assert.equal(await keptBytes(path), undefined);
-  await forgetPlanning(path);
+  await forgetBeginning(path);
   assert.equal(await findEarlier(path), undefined);
 
   const first = await begin(path);
@@ -320,7 +320,7 @@ test("a kill before the plan, or after a try was set aside, leaves the time of t
   await setAside(path, journal);
   assert.deepEqual(await findEarlier(path), { created: journal.created });
   assert.deepEqual(await keptBytes(path), { bytes: small.length, file: partialOf(path) });
-  await forgetPlanning(path);
+  await forgetBeginning(path);
   assert.ok(await findEarlier(path));
 });
 

@@ -9,7 +9,6 @@ import { openKeptBlobs } from "../../src/archive/kept-blobs.ts";
 import { afterFailure, beginTry } from "../../src/bundle/tries.ts";
 import { DrydockError } from "../../src/errors.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import { HostFailure } from "../../src/oci/registry-transport.ts";
 import { silentReporter } from "../../src/reporter.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-tries-"));
@@ -36,13 +35,13 @@ async function begin(restart = false) {
   return await beginTry(output, { force: false, restart }, reporter);
 }
 
-test("a host that fails: what was read for the plan is kept, and told; --restart throws it away", async () => {
+test("a plan that fails: what was read for the plan is kept, and told; --restart throws it away", async () => {
   const { created } = await begin();
   assert.match(await whenInterrupted(), /^Nothing was fetched yet/);
   await noteReading(journalOf(output), digest, manifest);
   const kept = '20 bytes are kept in "site.tar.partial.journal"';
   assert.ok((await whenInterrupted()).startsWith(kept));
-  const error = await afterFailure(output, new HostFailure("busy", { hint: "Wait." }));
+  const error = await afterFailure(output, new DrydockError("upstream", "busy", { hint: "Wait." }));
   assert.ok(error instanceof DrydockError);
   assert.equal(
     error.hint,
@@ -59,9 +58,8 @@ test("a host that fails: what was read for the plan is kept, and told; --restart
   assert.equal((await openKeptBlobs(output, undefined)).isEmpty, true);
 });
 
-test("any other failure is for the user to mend: nothing stays", async () => {
+test("where nothing was read, nothing stays, and the error is what it was", async () => {
   await begin();
-  await noteReading(journalOf(output), digest, manifest);
   const wrong = new DrydockError("upstream", "no such tag");
   assert.equal(await afterFailure(output, wrong), wrong);
   assert.deepEqual(await readdir(folder), []);

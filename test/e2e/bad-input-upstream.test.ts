@@ -4,9 +4,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { startRegistry, type TestRegistry } from "../lab/registry.ts";
-import { assertRefused, type Desk, type Fault, manifestFile, startDesk } from "./bad-input.ts";
+import { assertRefused, type Desk, type Fault, journal, manifestFile, startDesk } from "./bad-input.ts";
 
-const journal = "site.tar.partial.journal";
 const keptNames = ["site.tar.partial", journal];
 
 describe("an upstream registry", () => {
@@ -22,12 +21,12 @@ describe("an upstream registry", () => {
     await desk.stop();
   });
 
-  /** @param kept what stays of what was fetched, where a host fails in the middle */
+  /** @param kept what stays of what was fetched: if it fails in its plan, that of the plan */
   async function refused(
     image: string,
     exit: number,
     says: (string | RegExp)[],
-    { env = {}, kept = [] }: { env?: NodeJS.ProcessEnv; kept?: string[] } = {},
+    { env = {}, kept = [journal] }: { env?: NodeJS.ProcessEnv; kept?: string[] } = {},
   ): Promise<void> {
     const files = manifestFile(desk.manifest, { images: [image] });
     const tried = await desk.bundle(files, { flags: ["--plain-http", closed.host], env });
@@ -51,20 +50,13 @@ describe("an upstream registry", () => {
   });
 
   it("that nothing answers for, or that has no TLS", async () => {
-    await refused(
-      "127.0.0.1:1/team/app:1",
-      7,
-      [
-        "read 127.0.0.1:1/team/app:1: cannot reach 127.0.0.1:1",
-        "is the port right?",
-        'bytes are kept in "site.tar.partial.journal"; the same command goes on with it',
-      ],
-      { kept: [journal] },
-    );
+    await refused("127.0.0.1:1/team/app:1", 7, [
+      "read 127.0.0.1:1/team/app:1: cannot reach 127.0.0.1:1",
+      "is the port right?",
+      'bytes are kept in "site.tar.partial.journal"; the same command goes on with it',
+    ]);
     const plain = desk.proxy.host.replace("127.0.0.1", "localhost");
-    await refused(`${plain}/team/app:1`, 7, [`${plain} does not speak TLS`, `--plain-http ${plain}`], {
-      kept: [journal],
-    });
+    await refused(`${plain}/team/app:1`, 7, [`${plain} does not speak TLS`, `--plain-http ${plain}`]);
   });
 
   it("that refuses the credentials, or wants some", async () => {

@@ -108,6 +108,9 @@ export interface Tried extends RunResult {
   left: string[];
 }
 
+/** What was read of upstream stays here when a build fails in its plan: site.tar is its output. */
+export const journal = "site.tar.partial.journal";
+
 /** @param options.registryImage one of a few bytes if left out, for bundles that are never installed */
 export async function startDesk(label: string, options: { registryImage?: TestImage } = {}): Promise<Desk> {
   const parts = new AsyncDisposableStack();

@@ -282,6 +282,10 @@ describe("a lock file", () => {
     assert.equal((await fetch(url, { method: "DELETE" })).status, 202);
     await pushNamed(registry.host, "team/gone:1", later);
     failed(await bundle(at, ["--locked"]), 7, new RegExp(`team/gone:1@${gone.digest}.*no such digest`));
-    assert.deepEqual((await readdir(at)).sort(), ["plant-7.lock.yaml", "site.yaml"]);
+    assert.deepEqual((await readdir(at)).sort(), [
+      "plant-7.lock.yaml",
+      "plant-7.tar.partial.journal",
+      "site.yaml",
+    ]);
   });
 });
