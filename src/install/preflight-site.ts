@@ -4,7 +4,7 @@ import { access, readdir, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { isClaimed } from "../site/record.ts";
+import { isClaimed, leftAt } from "../site/record.ts";
 import type { Finding } from "./finding.ts";
 import type { SpaceNeeded } from "./space.ts";
 
@@ -22,11 +22,16 @@ export async function checkDirectory(layout: SiteLayout, toAdopt: string | undef
   }
   const foreign = folders.filter((folder) => folder !== undefined && folder.names.length > 0);
   if (foreign.length === 0) return [{ check: "site", level: "ok", text: `${layout.root} is free` }];
+  const left = await leftAt(layout);
+  const what =
+    left === undefined
+      ? "what drydock did not put there"
+      : `data kept by \`drydock uninstall\` on ${left.slice(0, 10)}`;
   return [
     {
       check: "site",
       level: "error",
-      text: `${foreign.map((one) => one?.path).join(" and ")} ${foreign.length === 1 ? "holds" : "hold"} what drydock did not put there`,
+      text: `${foreign.map((one) => one?.path).join(" and ")} ${foreign.length === 1 ? "holds" : "hold"} ${what}`,
       hint:
         toAdopt === undefined
           ? "Move it away, or name another directory with --site."

@@ -83,6 +83,12 @@ export async function leaveData(layout: SiteLayout, now = new Date()): Promise<v
   await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
 }
 
+/** When drydock left, RFC 3339, if it has left its data. */
+export async function leftAt(layout: SiteLayout): Promise<string | undefined> {
+  const marker: { uninstalled?: unknown } = Object(await readJson(layout.marker));
+  return typeof marker.uninstalled === "string" ? marker.uninstalled : undefined;
+}
+
 function hasLeft(marker: unknown): boolean {
   return typeof Object(marker).uninstalled === "string";
 }

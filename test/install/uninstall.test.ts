@@ -85,7 +85,11 @@ test("data that were kept can be deleted later, but are not taken for a site", a
   const layout = newSite();
   await installAt(layout, bundle);
   await remove(layout);
-  await assert.rejects(installAt(layout, bundle), { kind: "preflight" });
+  await assert.rejects(installAt(layout, bundle), {
+    kind: "preflight",
+    message: /hold data kept by `drydock uninstall` on 20/,
+    hint: /--adopt/,
+  });
   assert.deepEqual((await remove(layout, true)).left, []);
   assert.equal(await exists(layout.root), false);
 });
