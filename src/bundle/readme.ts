@@ -1,5 +1,6 @@
 /** README.txt of a bundle: what to do on arrival, for somebody who has only the stick. */
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { describeMatch } from "../archive/packages.ts";
 
 export function readmeOf(index: BundleIndex): string {
   const { name, release, created, addresses, registry, repositories } = index;
@@ -27,11 +28,17 @@ Install checks every byte that it uses.${keyText(index)}
 To see what is inside:      drydock inspect FILE.tar
 To check every byte of it:  drydock verify FILE.tar
 To make clients trust it:   drydock trust --clients INVENTORY
-
+${packagesText(index)}
 Images, as they are named at the site:
 
 ${tags.join("\n")}
 `;
+}
+
+function packagesText({ packages }: BundleIndex): string {
+  if (packages.length === 0) return "";
+  const hosts = packages.map(({ match }) => describeMatch(match)).join(", ");
+  return `With --install-packages it installs Docker where it is missing, on ${hosts}.\n`;
 }
 
 function keyText({ certificates }: BundleIndex): string {

@@ -4,6 +4,7 @@ import { DrydockError, exitCodes } from "../errors.ts";
 import type { Reporter } from "../reporter.ts";
 import { shellWords } from "../shell-words.ts";
 import { defaultSiteRoot } from "../site/layout.ts";
+import type { SitePackages } from "../site/packages.ts";
 import type { ServedImage } from "../site/served-images.ts";
 import type { Client, ClientResult } from "../trust/client.ts";
 import type { ClientOptions } from "../trust/on-each.ts";
@@ -55,6 +56,9 @@ export const clientFlags = {
   "ssh-config": Flags.string({
     helpValue: "FILE",
     description: "SSH's configuration, or `none` [default: ~/.ssh/config and /etc/ssh/ssh_config]",
+  }),
+  "install-packages": Flags.boolean({
+    description: "where a host has no Docker, install it from the packages that the site's bundles brought",
   }),
   "ask-password": Flags.boolean({
     description:
@@ -118,6 +122,25 @@ export async function imagesFor(prove: ProofOptions["prove"], site?: string): Pr
   if (prove === "none" || prove === "tls") return [];
   const { readServedImages } = await import("../site/served-images.ts");
   return await readServedImages(site);
+}
+
+/**
+ * The site's packages, undefined if nobody asked for them.
+ * @param coming whether a bundle that is about to be installed brings some
+ * @throws DrydockError "input" if there are none
+ */
+export async function packagesFor(
+  flags: { "install-packages": boolean },
+  site: string | undefined,
+  coming = false,
+): Promise<SitePackages[] | undefined> {
+  if (!flags["install-packages"]) return undefined;
+  const { readPackages } = await import("../site/packages.ts");
+  const packages = await readPackages(site);
+  if (packages.length > 0 || coming) return packages;
+  throw new DrydockError("input", "--install-packages: no bundle of the site has brought packages", {
+    hint: "Name them in a manifest's `packages`, see docs/packages.md, and install its bundle.",
+  });
 }
 
 /** Those that failed, for --retry. That it can't be written is no reason to end otherwise. */

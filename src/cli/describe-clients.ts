@@ -37,6 +37,7 @@ export function clientReport(hosts: readonly ClientResult[], options: ReportOpti
   const sum = `${sumOf(hosts, remove)}${failed > 0 ? `, ${failed} failed` : ""}`;
   const parts = [
     few ? linesFor(hosts, remove, width) : countsFor(hosts, remove, width),
+    ...installedOn(hosts).map((text) => indented(text, width)),
     ...(few ? reasonsOf(hosts) : troublesOf(hosts, remove)).map((text) => indented(text, width)),
     failed > 0 && again !== undefined ? `${sum}\n${wrapped(`To try those again: \`${again}\``, width)}` : sum,
   ];
@@ -84,6 +85,16 @@ function countsFor(hosts: readonly ClientResult[], remove: boolean, width: numbe
     .split("\n")
     .map((line) => wrapped(line, width, 4))
     .join("\n");
+}
+
+/** "web-04, web-07 to web-12: Docker 28.5.1 was installed, 13 packages" */
+function installedOn(hosts: readonly ClientResult[]): string[] {
+  const same = Map.groupBy(
+    hosts.filter(({ installed }) => installed !== undefined),
+    ({ installed }) =>
+      `Docker ${installed?.engine} was installed, ${count(installed?.packages.length ?? 0, "package")}`,
+  );
+  return [...same].map(([what, group]) => `${hostNames(group.map(({ name }) => name))}: ${what}`);
 }
 
 /** "old: permission denied", with its hint below; those who have the very same stand together. */

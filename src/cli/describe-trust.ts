@@ -2,10 +2,10 @@
 import { hostPort } from "../trust/address.ts";
 import type { Hop } from "../trust/client.ts";
 import type { PlannedClient, TrustPlan } from "../trust/dry-run.ts";
-import { columns, count, printable } from "./format.ts";
+import { columns, count, formatBytes, printable } from "./format.ts";
 
 /** @param remove whether it is to be taken away */
-export function describeTrustPlan({ clients, names, stores }: TrustPlan, remove = false): string {
+export function describeTrustPlan({ clients, names, stores, packages }: TrustPlan, remove = false): string {
   const head = ["name", "address", "user", "by", "repo_host"];
   const rows = clients.map((client) => [
     client.name,
@@ -22,7 +22,7 @@ export function describeTrustPlan({ clients, names, stores }: TrustPlan, remove 
       ? "Where is not known: no registry is installed on this host. Name its directory with --site."
       : describeFiles(names, stores, remove);
   const sum = `${count(clients.length, "client")}. Nobody was connected to, and nothing was written.`;
-  return printable([table, would, sum].join("\n\n"), true);
+  return printable([table, would, ...packagesText(packages), sum].join("\n\n"), true);
 }
 
 /** A line for each kind of file, with NAME where each of the registry's names stands. */
@@ -37,6 +37,12 @@ function describeFiles(names: string[], stores: NonNullable<TrustPlan["stores"]>
     ? "On each of them this would be taken away, where drydock put it there:"
     : "On each of them this would be written for the runtimes that it has, where it isn't there already:";
   return `${head}\n${columns(rows, { indent: 2 })}\nNAME is ${names.join(", ")}.`;
+}
+
+function packagesText(packages: TrustPlan["packages"]): string[] {
+  if (packages === undefined) return [];
+  const rows = packages.map(({ hosts, files, size }) => [hosts, count(files, "file"), formatBytes(size)]);
+  return [`Docker would be installed where it is missing, on\n${columns(rows, { indent: 2 })}`];
 }
 
 function addressOf({ local, ...client }: PlannedClient): string {

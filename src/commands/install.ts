@@ -1,11 +1,13 @@
 /** `drydock install`: brings a bundle to life at the site, and where clients are listed, makes them trust it. */
 import { Args, Flags } from "@oclif/core";
+import type { BundleIndex } from "../archive/bundle-index.ts";
 import { DrydockCommand } from "../cli/base-command.ts";
 import {
   clientFlags,
   clientOptions,
   exitCodeOf,
   imagesFor,
+  packagesFor,
   proveClientsFlag,
   readClients,
   remember,
@@ -116,6 +118,7 @@ export default class Install extends DrydockCommand {
   static override examples = [
     "<%= config.bin %> install /media/stick/site.tar --digest DIGEST",
     "<%= config.bin %> install site.tar --site /data/registry --clients hosts.ini",
+    "<%= config.bin %> install site.tar --clients hosts.ini --install-packages",
     "<%= config.bin %> install site.tar --dry-run --clients hosts.ini",
     "<%= config.bin %> install site.tar --address 10.0.0.10 --new-certs",
     "<%= config.bin %> install site.tar --adopt",
@@ -134,7 +137,8 @@ export default class Install extends DrydockCommand {
     const stores = clients && storeOptions(flags, this.reporter);
     let checked: ClientResult[] | undefined;
     const reach = clients && (await prepareReach(clients, flags, this.reporter));
-    const checkClients = async (addresses: string[]) => {
+    const checkClients = async (addresses: string[], index: BundleIndex) => {
+      await packagesFor(flags, flags.site, index.packages.length > 0);
       const { checkClients } = await import("../trust/trust.ts");
       const options = { ...clientOptions(flags), addresses, reach };
       checked = await checkClients(clients ?? [], options, this.reporter);
@@ -187,6 +191,7 @@ export default class Install extends DrydockCommand {
     }
     const prove = flags["prove-clients"];
     const images = await imagesFor(prove, result.site);
+    const packages = await packagesFor(flags, result.site);
     const serving = await readServing(result.site);
     const [{ trust }, { lastRunFile }] = await Promise.all([
       import("../trust/trust.ts"),
@@ -194,7 +199,7 @@ export default class Install extends DrydockCommand {
     ]);
     const hosts = await trust(
       clients,
-      { ...clientOptions(flags), ...stores, ...serving, prove, images, reach },
+      { ...clientOptions(flags), ...stores, ...serving, packages, prove, images, reach },
       this.reporter,
     );
     const lastRun = await lastRunFile(result.site);

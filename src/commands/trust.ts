@@ -6,6 +6,7 @@ import {
   clientOptions,
   exitCodeOf,
   imagesFor,
+  packagesFor,
   proveClientsFlag,
   readClients,
   remember,
@@ -43,7 +44,7 @@ export default class Trust extends DrydockCommand {
     ...registryFlags,
     ...storeFlags,
     remove: Flags.boolean({
-      exclusive: ["mirror", "remove-old"],
+      exclusive: ["mirror", "remove-old", "install-packages"],
       description: "take away again what trust put there for this registry, and nothing else",
     }),
     retry: Flags.boolean({
@@ -56,6 +57,7 @@ export default class Trust extends DrydockCommand {
     "<%= config.bin %> trust --clients hosts.ini",
     "<%= config.bin %> trust root@10.0.0.5 admin@host2:2222",
     "<%= config.bin %> trust --clients inventory/ --limit 'web:&lab:!old' --dry-run",
+    "<%= config.bin %> trust --clients hosts.ini --install-packages",
     "<%= config.bin %> trust --clients hosts.ini --prove pull --parallel 64",
     "<%= config.bin %> trust --clients hosts.ini --mirror quay.io,docker.io --restart-runtimes",
     "<%= config.bin %> trust --clients hosts.ini --ca ca.pem --address registry.plant7.lan --port 5000",
@@ -77,7 +79,8 @@ export default class Trust extends DrydockCommand {
     const stores = storeOptions(flags, this.reporter);
     if (flags["dry-run"]) {
       const { planTrust } = await import("../trust/dry-run.ts");
-      const plan = planTrust(clients, await registryIfKnown(flags), stores);
+      const packages = await packagesFor(flags, flags.site);
+      const plan = planTrust(clients, await registryIfKnown(flags), { ...stores, packages });
       this.log(describeTrustPlan(plan, flags.remove));
       return plan;
     }
@@ -89,10 +92,11 @@ export default class Trust extends DrydockCommand {
     const options = { ...clientOptions(flags), ...stores, ...registry };
     const { removeTrust, trust } = await import("../trust/trust.ts");
     const { prove, remove } = flags;
+    const packages = await packagesFor(flags, flags.site);
     const images = remove || flags.ca !== undefined ? [] : await imagesFor(prove, flags.site);
     const hosts = remove
       ? await removeTrust(clients, options, this.reporter)
-      : await trust(clients, { ...options, prove, images }, this.reporter);
+      : await trust(clients, { ...options, packages, prove, images }, this.reporter);
     const isAll = flags.clients !== undefined && flags.limit === undefined && !flags.retry;
     await remember(lastRun, hosts, isAll, this.reporter);
     const again = shellWords([this.config.bin, "trust", ...(flags.retry ? [] : ["--retry"]), ...this.argv]);

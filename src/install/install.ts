@@ -50,8 +50,8 @@ export interface InstallOptions {
   askPassphrase: (() => Promise<string>) | undefined;
   /** Called with the registry's addresses before anything is written; throws if the clients' do not fit. */
   checkAddresses?: (addresses: string[]) => void;
-  /** part of preflight: what is to be known of the clients at these addresses */
-  checkClients?: (addresses: string[]) => Promise<Finding[]>;
+  /** part of preflight: what is to be known of the clients at these addresses, of what the bundle brings for them */
+  checkClients?: (addresses: string[], index: BundleIndex) => Promise<Finding[]>;
   /** Called with all that preflight found, before the first write, and before errors among it are thrown. */
   onFindings?: (findings: Finding[]) => void;
   /** the program, the command and its words, for hints that say what to type; plain ones if left out */

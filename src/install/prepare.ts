@@ -123,7 +123,7 @@ export async function prepare(
         ...{ served, records: await listReleases(layout), typed },
         allowed: options.allowDowngrade === true,
       }),
-      checkClients: checkClients && (() => checkClients(addresses)),
+      checkClients: checkClients && (() => checkClients(addresses, index)),
     }),
   );
   return { served, settings, chosen, engine, placement, certificates, adoption, findings };

@@ -57,9 +57,18 @@ export type ClientStatus = "ok" | "changed" | "unreachable" | "refused" | "faile
  */
 export type ProofKind = "tls" | "engine" | "pull";
 
+export interface InstalledDocker {
+  /** the version that dockerd says it has */
+  engine: string;
+  /** with their versions: "docker.io 20.10.24+dfsg1-1" */
+  packages: string[];
+}
+
 export interface ClientResult {
   name: string;
   status: ClientStatus;
+  /** what was installed there, if anything */
+  installed?: InstalledDocker;
   /** whether it was seen to work from where the client stands */
   proven: boolean;
   /** what was seen, the most that the client had the means for */

@@ -1,7 +1,8 @@
 /**
  * What can be done at a client once it is reached: commands, and streams that are opened from where it stands.
  */
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import type { ClientChannel, Client as Ssh } from "ssh2";
 import { ClientFailure } from "./client.ts";
 
@@ -32,6 +33,9 @@ export class ForwardRefused extends Error {
   }
 }
 
+/** What a command reads: at once, or as it comes, no more of it in memory than is under way. */
+export type Stdin = string | AsyncIterable<Uint8Array>;
+
 export interface Connection {
   /** who is logged in */
   user: string;
@@ -40,10 +44,10 @@ export interface Connection {
   /**
    * Runs a command with the user's login shell, and gives it `stdin`.
    * @param terminal with a terminal that echoes nothing, which some sudo insist on
-   * @param timeoutMs in place of the connection's own
-   * @throws ClientFailure
+   * @param timeoutMs in place of the connection's own; while it takes what a stream gives, time begins anew
+   * @throws ClientFailure, and what the stream throws
    */
-  exec(command: string, stdin?: string, terminal?: boolean, timeoutMs?: number): Promise<ExecResult>;
+  exec(command: string, stdin?: Stdin, terminal?: boolean, timeoutMs?: number): Promise<ExecResult>;
   /** Opens a stream to host:port from the client; its names are resolved there. @throws ForwardRefused, ClientFailure */
   forward(host: string, port: number): Promise<Duplex>;
   /** Opens a stream to a Unix socket there, with the user's rights. @throws ForwardRefused, ClientFailure */
@@ -82,14 +86,14 @@ function whileOpen<T>(
   ssh: Ssh,
   timeoutMs: number,
   late: () => Error,
-  work: (resolve: (value: T) => void, reject: (error: Error) => void) => void,
+  work: (resolve: (value: T) => void, reject: (error: unknown) => void, goesOn: () => void) => void,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const closed = () => reject(broken());
   const timer = setTimeout(() => reject(late()), timeoutMs);
   ssh.once("close", closed);
   try {
-    work(resolve, reject);
+    work(resolve, reject, () => timer.refresh());
   } catch {
     closed(); // ssh2 throws when it is closed already
   }
@@ -115,14 +119,14 @@ function exec(
   ssh: Ssh,
   timeoutMs: number,
   command: string,
-  stdin = "",
+  stdin: Stdin = "",
   terminal = false,
 ): Promise<ExecResult> {
   const late = () => {
     ssh.destroy(); // nothing goes on behind our back
     return lateCommand(timeoutMs);
   };
-  return whileOpen(ssh, timeoutMs, late, (resolve, reject) => {
+  return whileOpen(ssh, timeoutMs, late, (resolve, reject, goesOn) => {
     const options = terminal ? { pty: quietTerminal } : {};
     ssh.exec(command, options, (error: Error | undefined, channel: ClientChannel) => {
       if (error !== undefined) {
@@ -140,9 +144,31 @@ function exec(
         if (ended === undefined) reject(broken());
         else resolve({ ...ended, stdout: stdout(), stderr: stderr() });
       });
-      channel.end(stdin);
+      give(channel, stdin, goesOn).catch(reject);
     });
   });
+}
+
+/** A command that ends before it has read all says so by its result. @throws what the stream throws */
+export async function give(to: Writable, stdin: Stdin, goesOn: () => void): Promise<void> {
+  if (typeof stdin === "string") {
+    to.end(stdin);
+    return;
+  }
+  let failure: { error: unknown } | undefined;
+  const source = async function* () {
+    try {
+      for await (const chunk of stdin) {
+        goesOn();
+        yield chunk;
+      }
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  };
+  await pipeline(source, to).catch(() => undefined);
+  if (failure !== undefined) throw failure.error;
 }
 
 /** @param open asks the client's sshd for the stream */

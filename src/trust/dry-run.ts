@@ -1,6 +1,8 @@
 /**
  * `trust --dry-run`: what was understood of the clients, and what would be written there. Nobody is connected to.
  */
+import { describeMatch } from "../archive/packages.ts";
+import type { SitePackages } from "../site/packages.ts";
 import { endpointNames, reachableAddresses, referenceNames } from "./address.ts";
 import type { Client } from "./client.ts";
 import { checkRepoHosts } from "./inventory/repo-host.ts";
@@ -16,6 +18,23 @@ export interface TrustPlan {
   names?: string[];
   /** at each client that has the runtime */
   stores?: { name: StoreName; files: string[] }[];
+  /** what Docker would be installed from where it is missing, if that is wanted */
+  packages?: PlannedPackages[];
+}
+
+export interface PlannedPackages {
+  /** "debian 12 amd64" */
+  hosts: string;
+  files: number;
+  /** in bytes */
+  size: number;
+}
+
+export interface TrustPlanOptions {
+  stores?: readonly StoreName[] | undefined;
+  mirrors?: readonly string[] | undefined;
+  /** the site's, where Docker is to be installed from them */
+  packages?: readonly SitePackages[] | undefined;
 }
 
 /**
@@ -25,7 +44,7 @@ export interface TrustPlan {
 export function planTrust(
   clients: readonly Client[],
   registry: { addresses: readonly string[]; port: number } | undefined,
-  options: { stores?: readonly StoreName[] | undefined; mirrors?: readonly string[] | undefined } = {},
+  options: TrustPlanOptions = {},
 ): TrustPlan {
   if (registry !== undefined) checkRepoHosts(clients, registry.addresses);
   const planned = clients.map(({ proxyCommand, ...client }) => {
@@ -38,5 +57,11 @@ export function planTrust(
   const names = referenceNames(addresses, registry.port);
   const endpoints = endpointNames(addresses, registry.port);
   const stores = filesOf({ names, endpoints, mirrors: options.mirrors ?? [], stores: options.stores });
-  return { clients: planned, names, stores };
+  const packages = options.packages?.map(plannedPackages);
+  return { clients: planned, names, stores, ...(packages && { packages }) };
+}
+
+function plannedPackages({ match, files }: SitePackages): PlannedPackages {
+  const size = files.reduce((sum, file) => sum + file.size, 0);
+  return { hosts: describeMatch(match), files: files.length, size };
 }

@@ -7,7 +7,15 @@ import { userInfo } from "node:os";
 import type { Duplex } from "node:stream";
 import { errorCode } from "../errors.ts";
 import { ClientFailure } from "./client.ts";
-import { type Connection, collect, type ExecResult, ForwardRefused, lateCommand } from "./connection.ts";
+import {
+  type Connection,
+  collect,
+  type ExecResult,
+  ForwardRefused,
+  give,
+  lateCommand,
+  type Stdin,
+} from "./connection.ts";
 
 /** @param timeoutMs for each command and each stream to open */
 export function localConnection(timeoutMs: number): Connection {
@@ -25,7 +33,7 @@ export function localConnection(timeoutMs: number): Connection {
 }
 
 /** In a process group of its own, so that nothing goes on behind our back after its time. */
-function exec(command: string, stdin: string, timeoutMs: number): Promise<ExecResult> {
+function exec(command: string, stdin: Stdin, timeoutMs: number): Promise<ExecResult> {
   const { promise, resolve, reject } = Promise.withResolvers<ExecResult>();
   const child = spawn("/bin/sh", ["-c", command], { stdio: "pipe", detached: true });
   const timer = setTimeout(() => {
@@ -35,7 +43,7 @@ function exec(command: string, stdin: string, timeoutMs: number): Promise<ExecRe
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   child.stdin.on("error", () => undefined); // it ended before it read
-  child.stdin.end(stdin);
+  give(child.stdin, stdin, () => timer.refresh()).catch(reject);
   child.once("error", (error) => reject(new ClientFailure("failed", `run a command here: ${error.message}`)));
   child.once("close", (code, signal) =>
     resolve({ code, signal: signal ?? undefined, stdout: stdout(), stderr: stderr() }),

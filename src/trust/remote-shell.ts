@@ -12,7 +12,7 @@
  */
 import { createHash } from "node:crypto";
 import { type Client, ClientFailure } from "./client.ts";
-import type { Connection, ExecResult } from "./connection.ts";
+import type { Connection, ExecResult, Stdin } from "./connection.ts";
 import { basics, functions, mark, setting } from "./remote-functions.ts";
 import { noRights, wantsPassword, wantsTerminal, words } from "./sudo.ts";
 
@@ -70,7 +70,8 @@ function sha256Of(payload: string): string {
 
 /**
  * Runs `script` with /bin/sh as the login user, whoever that is; `root` then gives no rights.
- * @param payload if left out, the script has the basic functions alone, and nothing is sent
+ * @param payload if left out, the script has the basic functions alone, and nothing is sent; likewise with a
+ *   stream, which is then what the script reads
  * @param timeoutMs as for `exec`
  * @returns as runAsRoot @throws ClientFailure "failed"
  */
@@ -78,11 +79,11 @@ export async function runAsUser(
   connection: Connection,
   script: readonly string[],
   args: readonly string[] = [],
-  payload?: string,
+  payload?: Stdin,
   timeoutMs?: number,
 ): Promise<string[]> {
   const line =
-    payload === undefined
+    typeof payload !== "string"
       ? shellLine(
           "/bin/sh",
           "-c",

@@ -2,18 +2,20 @@
  * `drydock trust`: makes every client trust the CA, and proves it from each.
  */
 import type { Reporter } from "../reporter.ts";
+import type { SitePackages } from "../site/packages.ts";
 import type { ServedImage } from "../site/served-images.ts";
 import { endpointNames, reachableAddresses, referenceNames } from "./address.ts";
 import { checkAuthority } from "./authority.ts";
 import type { Client, ClientResult } from "./client.ts";
 import { type ClientOptions, onEach } from "./on-each.ts";
+import { installPackages, type PackagesWork } from "./packages/install.ts";
 import type { ProofOptions } from "./proof/proof.ts";
 import { prove } from "./proof/prove.ts";
 import { defaultTimeout } from "./reach.ts";
 import { runAsRoot } from "./remote-shell.ts";
 import { certificatesIn } from "./stores/pem.ts";
 import type { StoreName } from "./stores/store.ts";
-import { type StoreOrder, type StoreWork, workOnStores } from "./stores/work.ts";
+import { type StoreOrder, workOnStores } from "./stores/work.ts";
 
 export interface TrustOptions extends ClientOptions {
   /** PEM: the CA's certificate, or several */
@@ -24,6 +26,8 @@ export interface TrustOptions extends ClientOptions {
   stores?: readonly StoreName[] | undefined;
   /** CAs of the registry that an earlier run put there go; else they stay beside the new one */
   removeOld?: boolean;
+  /** what to install Docker from where it is missing; none is installed if left out */
+  packages?: readonly SitePackages[] | undefined;
   /** upstream hosts whose images are looked for in this registry first */
   mirrors?: readonly string[] | undefined;
   /** what a runtime reads only at its start may be changed, and the runtime restarted */
@@ -49,6 +53,10 @@ export async function trust(
   const addresses = reachableAddresses(options.addresses);
   const orderFor = orders("install", { ...options, ca });
   return await onEach(clients, options, reporter, "trust", async (connection, client, tell) => {
+    const { packages } = options;
+    const docker = packages
+      ? await installPackages(connection, client, { sets: packages, tell })
+      : nothingInstalled;
     tell("trust stores");
     const stores = await workOnStores(connection, client, orderFor(client));
     tell("proof");
@@ -59,9 +67,10 @@ export async function trust(
     });
     return {
       name: client.name,
-      status: stores.changed ? "changed" : "ok",
+      status: stores.changed || docker.installed ? "changed" : "ok",
+      ...(docker.installed && { installed: docker.installed }),
       ...proof,
-      ...told(proof, stores),
+      ...told(proof, [...docker.findings, ...stores.findings]),
     };
   });
 }
@@ -85,7 +94,7 @@ export async function removeTrust(
       name: client.name,
       status: stores.changed ? "changed" : "ok",
       proven: false,
-      ...told({}, stores),
+      ...told({}, stores.findings),
     };
   });
 }
@@ -102,10 +111,12 @@ function orders(verb: StoreOrder["verb"], options: TrustOptions): (client: Clien
   });
 }
 
+const nothingInstalled: PackagesWork = { findings: [] };
+
 /** All that is to be known, the proof's words first. */
 function told(
   proof: { reason?: string; hint?: string },
-  { findings }: StoreWork,
+  findings: readonly { reason: string; hint: string }[],
 ): { reason?: string; hint?: string } {
   const all = proof.reason === undefined ? findings : [{ ...proof, reason: proof.reason }, ...findings];
   if (all.length === 0) return {};

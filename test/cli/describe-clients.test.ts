@@ -39,6 +39,20 @@ test("one client, all well: singular, and nothing about failures", () => {
   );
 });
 
+test("where Docker was installed stands in one line for the same", () => {
+  const installed = { engine: "20.10.24+dfsg1", packages: ["docker.io 20.10.24+dfsg1-1", "runc 1.1.5"] };
+  const [web] = hosts;
+  assert.ok(web);
+  const some = ["web-1", "web-2", "web-3"].map((name) => ({ ...web, name, installed }));
+  const report = clientReport([
+    ...some,
+    { ...web, installed: { engine: "28.5.1", packages: ["docker 28.5.1"] } },
+  ]);
+  const [, same, other] = report.split("\n\n");
+  assert.equal(same, "web-1 to web-3: Docker 20.10.24+dfsg1 was installed, 2 packages");
+  assert.equal(other, "web: Docker 28.5.1 was installed, 1 package");
+});
+
 test("what a client said cannot steer the terminal", () => {
   const evil = { ...hosts[3], reason: "\u001b[2Jno\r route" } as ClientResult;
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
