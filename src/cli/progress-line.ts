@@ -68,7 +68,10 @@ export class Progress implements Step {
     if (this.troubles.length > troublesKept) this.troubles.shift();
   }
 
-  done(summary = ""): void {
+  /** Where nobody has a better word, it is how much was done. */
+  done(
+    summary = this.totalBytes === undefined || this.doneBytes === 0 ? "" : formatBytes(this.doneBytes),
+  ): void {
     this.#onEnd(this, true, printable(summary));
   }
 

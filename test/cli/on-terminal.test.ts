@@ -1,6 +1,9 @@
 /** What stands on a real terminal's screen. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { inTerminal, program, utf8 } from "./in-terminal.ts";
 
@@ -40,7 +43,7 @@ test("the pieces in flight stand below their step, as many as the terminal's hei
     assert.ok(seen.every((names) => names.length <= wanted.length));
     for (const screen of running) assert.equal(screen.match(/Fetch/g)?.length, 1, screen);
     if (rows === 3) continue;
-    assert.match(screens.at(-1) ?? "", /^✓ Fetch {2}\(\d\.\d s\)\nworked on a\n130 or less: 0$/);
+    assert.match(screens.at(-1) ?? "", /^✓ Fetch {2}290 MiB {2}\(\d\.\d s\)\nworked on a\n130 or less: 0$/);
   }
 });
 
@@ -87,7 +90,7 @@ test("nothing remains of the lines where the terminal is made narrower, and wide
   const wanted = `Warning: half of it is done
 ✓ Check  nothing wrong  (… s)
 ✓ Download 12 images  12 images, 3.0 GiB  (… s)
-✓ Fetch  (… s)
+✓ Fetch  290 MiB  (… s)
 worked on a
 130 or less: 0`;
   assert.equal(final, wanted);
@@ -105,12 +108,15 @@ test("after Ctrl-C the screen says how far it was and what is kept, and no line 
   }
 });
 
-test("the cursor is given back, also after an interruption", () => {
+test("the cursor is given back, also after an interruption", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "drydock-on-terminal-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const screen = join(folder, "screen");
   for (const command of [
     `${program} work a --steps`,
-    `${program} work --wait & sleep 1.5; kill -INT $!; wait $!`,
+    `${program} work --wait & until grep -q waiting ${screen}; do sleep 0.1; done; kill -INT $!; wait $!`,
   ]) {
-    const raw = execFileSync("script", ["-qec", `${process.execPath} ${command} || true`, "/dev/null"], {
+    const raw = execFileSync("script", ["-qefc", `${process.execPath} ${command} || true`, screen], {
       env: { ...process.env, ...utf8, SHELL: "/bin/sh" },
       encoding: "utf8",
       stdio: ["ignore", "pipe", "inherit"],
