@@ -104,7 +104,8 @@ function whileOpen<T>(
 }
 
 function broken(): ClientFailure {
-  return new ClientFailure("failed", "the connection broke", undefined, { mayPass: true });
+  const hint = "Look at the network, and at what that host's sshd logs; then run again.";
+  return new ClientFailure("failed", "the connection broke", hint, { mayPass: true });
 }
 
 /** What a command that takes too long ends with. */

@@ -178,13 +178,23 @@ function ended(user: string, { lines, problem, rights, result }: Answer, sent = 
   // A command that sudoers doesn't list: sudo's words are then in the problem's.
   if (problem !== undefined && /: sudo: |not allowed to execute/.test(problem))
     throw noRights(user, problem, sent);
-  if (problem !== undefined) throw new ClientFailure("failed", problem);
+  if (problem !== undefined) throw new ClientFailure("failed", problem, hintFor(problem));
   const said = result.stderr.trim() || result.stdout.trim();
   if (lines === undefined && rights !== "") throw noRights(user, rights, sent);
   if (lines === undefined && sent) throw noRights(user, said, sent);
   const what = lines === undefined ? "/bin/sh did not run there" : "the script there did not end well";
   const ending = result.signal === undefined ? `exit ${result.code}` : `signal ${result.signal}`;
   throw new ClientFailure("failed", `${what}: ${words(said) || ending}`);
+}
+
+/** What can be done there about what a command said (LC_ALL=C). */
+function hintFor(problem: string): string | undefined {
+  if (/No space left on device|Disk quota exceeded/.test(problem))
+    return "Free some space there, and run again.";
+  if (/Read-only file system/.test(problem)) return "Mount it writable there, and run again.";
+  return /Operation not permitted|Permission denied/.test(problem)
+    ? "Even root may not write there: look for an immutable file (`lsattr`), or at SELinux or AppArmor."
+    : undefined;
 }
 
 /** Whether a word can stand between single quotes in every shell. */

@@ -26,6 +26,8 @@ export interface SshdOptions {
   authorizedKey: string;
   /** lines for sshd_config; what is written there wins */
   extraConfig?: string[];
+  /** lines after all others: Match blocks */
+  matchConfig?: string[];
   /** shell lines, run as root inside the namespaces before sshd starts; FOLDER is in $FOLDER */
   run?: string[];
 }
@@ -109,6 +111,7 @@ function configuration(options: SshdOptions, address: string, port: number, fold
     "PermitRootLogin prohibit-password",
     "MaxStartups 200",
     "LogLevel VERBOSE",
+    ...(options.matchConfig ?? []),
     "",
   ].join("\n");
 }
