@@ -54,7 +54,7 @@ export const functions = [
   '  temporary $1; staged="$staged $1"; temporaries="$temporaries $t"; expected="$expected $3";',
   '  said=$(root install $4 /dev/stdin $t <$2 2>&1) || problem "write $1:" "$said";',
   "};",
-  'keep() { if [ -e $1 ]; then temporary $1; said=$(root cp -p $1 $t-before 2>&1) || problem "copy $1:" "$said";',
+  'keep() { if [ -e $1 ]; then temporary $1; said=$(root cp -pP $1 $t-before 2>&1) || problem "copy $1:" "$said";',
   '  kept="$kept $1"; else new="$new $1"; fi; };',
   "verify() {",
   "  set -- $($sums $temporaries);",

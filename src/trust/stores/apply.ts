@@ -26,7 +26,7 @@ const afterwardsTimeout = 240_000;
  * restart NAME SERVICE…  restarts those of the services that run, by whatever starts services there; what does not
  *                    run reads its files when it starts. NAME is the process's
  * reload FILE       SIGHUP for the Docker whose number is in the file
- * run PROGRAM
+ * run PROGRAM…
  * again             does once more what had been tried of these, when all is as it was
  */
 const afterwards = [
@@ -40,7 +40,7 @@ const afterwards = [
   '  if [ -z "$ran" ] && lives $name; then problem "restart $name: it runs, but not as a service"; fi; };',
   'reload() { pid=$(cat $1 2>/dev/null); case "$(cat /proc/$pid/comm 2>/dev/null)" in dockerd)',
   '  said=$(root kill -HUP $pid 2>&1) || problem "kill -HUP $pid:" "$said";; esac; };',
-  'run() { said=$(root $1 2>&1) || problem "$1:" "$(echo "$said" | tail -n 1)"; };',
+  'run() { said=$(root "$@" 2>&1) || problem "$1:" "$(echo "$said" | tail -n 1)"; };',
   'tried= ; again() { if [ -n "$tried" ]; then (trap - EXIT; $tried) >/dev/null; fi; };',
 ].join(" ");
 

@@ -26,8 +26,9 @@ export function changesFor(
   for (const { path: named, content, ours } of plan.files) {
     const path = seen.absolute(named);
     const entry = seen.at(path);
-    const missing = ancestors(path).filter((directory) => seen.at(directory) === undefined);
-    const wrong = [...ancestors(path).map((each) => wrongDirectory(each, seen, owner)), wrongFile(path, seen)]
+    const above = ancestors(named).map((directory) => seen.absolute(directory));
+    const missing = above.filter((directory) => seen.at(directory) === undefined);
+    const wrong = [...above.map((each) => wrongDirectory(each, seen, owner)), wrongFile(path, seen)]
       .filter((finding) => finding !== undefined)
       .at(0);
     if (wrong !== undefined) {

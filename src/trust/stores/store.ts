@@ -56,7 +56,7 @@ export interface StorePlan {
 /**
  * restart  a process's name, and services, of which those that run are restarted
  * reload   a file with the number of Docker's process, which gets SIGHUP if it runs
- * run      a program without arguments
+ * run      a program and its arguments
  */
 export interface AfterChange {
   do: "restart" | "reload" | "run";

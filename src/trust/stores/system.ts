@@ -7,7 +7,7 @@ import { X509Certificate } from "node:crypto";
 import { ownFilesIn, ownPattern, ownStem } from "./own-file.ts";
 import { joined } from "./pem.ts";
 import type { Seen } from "./seen.ts";
-import { noPlan, type Store } from "./store.ts";
+import { type AfterChange, noPlan, type Store } from "./store.ts";
 
 const places = [
   // RHEL, Fedora and theirs; SUSE; Debian, Ubuntu, Alpine
@@ -15,6 +15,8 @@ const places = [
   { folder: "/etc/pki/trust/anchors", program: "update-ca-certificates" },
   { folder: "/usr/local/share/ca-certificates", program: "update-ca-certificates" },
 ] as const;
+
+type Place = (typeof places)[number];
 
 export const system: Store = {
   name: "system",
@@ -41,18 +43,24 @@ export const system: Store = {
       const kept = new Set(files.map(({ path }) => path));
       plan.gone.push(...ownFilesIn(place.folder, seen, wanted).filter((path) => !kept.has(path)));
     }
-    plan.afterwards = { do: "run", words: [place.program] };
+    plan.afterwards = update(place, plan.gone);
     return plan;
   },
   remove: (seen, wanted) => {
     const place = placeOf(seen);
     if (place === undefined) return noPlan();
     const gone = ownFilesIn(place.folder, seen, wanted);
-    return { ...noPlan(), gone, afterwards: { do: "run", words: [place.program] } };
+    return { ...noPlan(), gone, afterwards: update(place, gone) };
   },
 };
 
-function placeOf(seen: Seen): (typeof places)[number] | undefined {
+/** Debian's program leaves its links to what is gone, unless it makes all of them anew. */
+function update({ program }: Place, gone: readonly string[]): AfterChange {
+  const isFresh = gone.length > 0 && program === "update-ca-certificates";
+  return { do: "run", words: isFresh ? [program, "--fresh"] : [program] };
+}
+
+function placeOf(seen: Seen): Place | undefined {
   return places.find(({ folder, program }) => seen.at(folder) !== undefined && seen.has(program));
 }
 
