@@ -57,6 +57,10 @@ export function wantedSizes(found: readonly (number | undefined)[], total?: numb
   const usual = usualSize(found.length > 1 ? found.slice(0, -1) : found);
   const asFound = found.map((size = usual) => ({ size }));
   if (total === undefined || asFound.reduce((sum, { size }) => sum + size, 0) === total) return asFound;
+  const [first = 0, second = 0, ...others] = found;
+  // Of two the first cannot be the smaller one.
+  if (others.length === 0 && first < second && second < total)
+    return [{ size: total - second }, { size: second }];
   const count = Math.max(found.length, Math.ceil(total / Math.max(usual, 1)));
   const last = total - usual * (count - 1);
   // More than the archive had: the reader says where it deviates.

@@ -81,9 +81,13 @@ function layOutParts(
   lackingList?: string,
 ): Part[] {
   let start = 0;
+  const byFirst =
+    files.length === 2 ? `, if ${JSON.stringify(basename(partName(path, 1)))} is whole` : undefined;
   return wanted.map(({ size }, number) => {
     const file = files[number] ?? missingFile(partName(path, number + 1));
-    const error = file.error ?? wrongSize(file, size, lackingList);
+    const guess = (number === 1 ? byFirst : undefined) ?? ", going by the other parts";
+    const guessed = lackingList === undefined ? undefined : { list: lackingList, guess };
+    const error = file.error ?? wrongSize(file, size, guessed);
     const part = { ...file, start, size, ...(error && { error }) };
     start += size;
     return part;
@@ -93,13 +97,12 @@ function layOutParts(
 function wrongSize(
   { path, source }: PartFile,
   wanted: number,
-  lackingList?: string,
+  guessed?: { list: string; guess: string },
 ): DrydockError | undefined {
   const size = source?.size ?? 0;
   if (size === wanted) return undefined;
-  const guess = lackingList === undefined ? "" : ", going by the other parts";
-  const list = lackingList === undefined ? "" : `, and ${JSON.stringify(basename(lackingList))} with it`;
-  const message = `open part ${JSON.stringify(path)}: it has ${size} bytes, wanted ${wanted}${guess}`;
+  const list = guessed === undefined ? "" : `, and ${JSON.stringify(basename(guessed.list))} with it`;
+  const message = `open part ${JSON.stringify(path)}: it has ${size} bytes, wanted ${wanted}${guessed?.guess ?? ""}`;
   if (size > wanted) throw new Deviation(message, [basename(path)], `Copy this part again${list}.`);
   const hint = `Copy this part again${list}; the stick may have been full or pulled out too early.`;
   return new DrydockError("integrity", message, { hint });

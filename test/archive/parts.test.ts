@@ -129,6 +129,18 @@ test("a part that stands in another one's place as well, and one with a byte tha
   assert.deepEqual(partsIn(text(await failure(path, true))), ["x.tar.002", "x.tar.003"]);
 });
 
+test("of two parts without a list both are named where it is not known which is short", async () => {
+  const two = join(folder, "two.tar");
+  await writeBundle(two, blobs.slice(0, 3), undefined, 2 * mebi);
+  await rm(`${two}.parts.json`);
+  await truncate(`${two}.001`, 2 * mebi - 512);
+  const error = text(await failure(two, true));
+  assert.match(
+    error,
+    /open part ".*two\.tar\.002": it has \d+ bytes, wanted \d+, if "two\.tar\.001" is whole/,
+  );
+});
+
 test("a list that is damaged is named, and that the parts can be read without it", async () => {
   await restore();
   await truncate(`${path}.parts.json`, 100);
@@ -158,6 +170,9 @@ test("without a list the sizes of the parts that are there say what the others s
   assert.deepEqual(sizesOf([7, 10, 4], 24), [10, 10, 4]);
   assert.deepEqual(sizesOf([10, 3], 14), [10, 4]);
   assert.deepEqual(sizesOf([10], 34), [10, 10, 10, 4]);
+  // Of two the last is never the larger one; where it is the smaller, it is not known which is short.
+  assert.deepEqual(sizesOf([7, 10], 24), [14, 10]);
+  assert.deepEqual(sizesOf([12, 10], 24), [12, 12]);
   // More than the archive had.
   assert.deepEqual(sizesOf([10, 10, 10, 4], 15), [10, 10, 10, 4]);
   assert.deepEqual(sizesOf([0], 15), [0]);
