@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { join } from "node:path";
@@ -416,10 +417,10 @@ async function killAgainAndAgain(chain: number, times: number, random: () => num
     const last = kills === times;
     if (last) line.bytesPerSecond = undefined;
     const began = line.nextBlob();
-    const running = begin(line, "site", output, ["--locked"]);
+    const running = begin(line, "few", output, ["--locked"]);
     if (!last) {
       await Promise.race([began, running.ended]);
-      await Promise.race([sleep(300 + random() * 2700), running.ended]);
+      await Promise.race([sleep(200 + random() * 1800), running.ended]);
       if (running.child.kill("SIGKILL") && (await running.ended).code === null) kills += 1;
     }
     const { code, stderr } = await running.ended;
@@ -428,10 +429,10 @@ async function killAgainAndAgain(chain: number, times: number, random: () => num
       [],
       "finished blobs came again",
     );
-    if (code === null) continue;
-    // The kernel may end it after its last write: then the next command would say that the output exists.
-    assert.equal(code, 0, stderr);
-    assert.equal(await hashOf(output), plainHash);
+    // One that was killed after its last rename is as complete as one that ended.
+    if (code === null && !existsSync(output)) continue;
+    assert.ok(code === null || code === 0, stderr);
+    assert.equal(await hashOf(output), fewHash);
     await rm(output);
     if (last) return kills;
     number += 1;

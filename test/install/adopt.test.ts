@@ -1,8 +1,9 @@
 /** Taking over a registry that was set up by hand, and giving it back, on a real engine, asked over TLS. */
 import assert from "node:assert/strict";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { cp, readdir, readFile, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   inspectContainer,
   removeContainer,
@@ -20,7 +21,7 @@ import { digestOf } from "../../src/oci/digest.ts";
 import { silentReporter } from "../../src/reporter.ts";
 import { readAdopted } from "../../src/site/adopted.ts";
 import { type SiteLayout, siteLayout } from "../../src/site/layout.ts";
-import { makeDocumentedCertificates, runDocumented } from "../lab/documented.ts";
+import { type DocumentedOptions, makeDocumentedCertificates, runDocumented } from "../lab/documented.ts";
 import { makeImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
@@ -46,6 +47,8 @@ const [old, older, one, two, pushed] = [
 ];
 
 const hosts = [registryName, hostAddress];
+const origin = join(folder, "origin");
+await makeDocumentedCertificates(run, { root: origin, hosts });
 const bundle = (release: number, tags: Record<string, Image>) =>
   releaseBundle({ folder, release, registryImage, tags, addresses: [...hosts, "127.0.0.1"] });
 const first = await bundle(1, { "team/app:latest": one, "team/new:1": one });
@@ -61,23 +64,32 @@ const afterSecond = answers(two.digest, older.digest, one.digest, two.digest);
 let count = 0;
 let layout: SiteLayout;
 let id: string;
-async function documented(options: Partial<Parameters<typeof runDocumented>[1]> = {}): Promise<void> {
+type Documented = Partial<DocumentedOptions>;
+async function documented(options: Documented = {}): Promise<void> {
   await directories(options);
   id = await runDocumented(run, { root: layout.root, hosts, ...options });
   await untilItServes(options.port);
 }
 async function untilItServes(port = 443): Promise<void> {
   const url = `https://${hostAddress}:${port}/v2/`;
-  const patience = ["--retry", "100", "--retry-connrefused", "--retry-delay", "1"];
-  await run("curl", ["--silent", "--fail", "--cacert", layout.caCertificate, ...patience, url]);
+  const asked = ["--silent", "--show-error", "--fail", "--cacert", layout.caCertificate, url];
+  const late = AbortSignal.timeout(60_000);
+  for (;;) {
+    const { code, stderr } = await run("curl", asked, { mayFail: true });
+    if (code === 0) return;
+    assert.ok(!late.aborted, stderr);
+    await sleep(50);
+  }
 }
 /** Its clients know it by its address: the certificate does not name 127.0.0.1. */
 const serves = (wanted: readonly string[], port = 443) => served(layout, wanted, port, hostAddress);
 
-async function directories(options: Partial<Parameters<typeof runDocumented>[1]> = {}): Promise<void> {
+async function directories({ certificateName }: Pick<Documented, "certificateName"> = {}): Promise<void> {
   count += 1;
   layout = siteLayout(join(folder, `site-${count}`));
-  await makeDocumentedCertificates(run, { root: layout.root, hosts, ...options });
+  await cp(origin, layout.root, { recursive: true });
+  if (certificateName !== undefined)
+    await rename(layout.serverCertificate, join(layout.certs, certificateName));
   await storeImage(layout, "team/app", "latest", old);
   await storeImage(layout, "legacy/tool", "5", older);
 }

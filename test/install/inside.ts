@@ -37,7 +37,9 @@ async function respawn(file: string): Promise<number> {
   undo.defer(netns.delete);
   const host = await startHost({ folder, netns: netns.name, hosts: [] });
   undo.defer(host.stop);
-  const engine = await startEngine(host, { folder, name: netns.name });
+  // Its containers are asked through their published ports alone, which need no rules of the firewall.
+  const args = ["--iptables=false"];
+  const engine = await startEngine(host, { folder, name: netns.name, args });
   undo.defer(engine.stop);
 
   const context = process.env.NODE_TEST_CONTEXT;
@@ -46,8 +48,8 @@ async function respawn(file: string): Promise<number> {
     [marker]: folder,
     ...(context === undefined ? {} : { NODE_TEST_CONTEXT: context }),
   };
-  const [program, args] = host.enter(process.execPath, [...process.execArgv, file]);
-  const child = spawn(program, args, { env, stdio: ["ignore", "inherit", "inherit"] });
+  const [program, words] = host.enter(process.execPath, [...process.execArgv, file]);
+  const child = spawn(program, words, { env, stdio: ["ignore", "inherit", "inherit"] });
   const stop = (signal: NodeJS.Signals) => child.kill(signal);
   process.on("SIGTERM", stop).on("SIGINT", stop);
   const [code] = await once(child, "exit");

@@ -101,7 +101,8 @@ export async function pidInside(pid: number | undefined): Promise<number> {
 
 /** Only what a plain login has: nothing of this machine's own engine, proxy, certificates or SSH agent. */
 export function loginEnvironment(): NodeJS.ProcessEnv {
-  const plain = /^(PATH|LANG|LC_.*|TZ|TERM|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TMPDIR)$/;
+  // NODE_COMPILE_CACHE only saves time: see scripts/test.ts.
+  const plain = /^(PATH|LANG|LC_.*|TZ|TERM|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TMPDIR|NODE_COMPILE_CACHE)$/;
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => plain.test(name)));
 }
 

@@ -3,18 +3,15 @@
  * a --limit leaves. The inventories are written in the manner of well-known projects.
  */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { cp, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { promisify } from "node:util";
 import type { Client } from "../../src/trust/client.ts";
 import { readInventoryFiles } from "../../src/trust/inventory/files.ts";
 import { readInventory } from "../../src/trust/inventory/inventory.ts";
+import { run } from "../lab/process.ts";
 import { makeKey } from "../lab/sshd.ts";
-
-const run = promisify(execFile);
 
 /** Where each begins, and patterns for --limit. */
 const inventories: Record<string, { path: string; limits: string[] }> = {
@@ -48,7 +45,25 @@ interface Listing {
   variables: Record<string, Record<string, unknown>>;
 }
 
+/** What `ansible all --list-hosts --limit` calls; a process for each would take 20 s of the machine's time. */
+const limiter = `
+import json, sys
+from ansible.cli import CLI
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+wanted = json.load(sys.stdin)
+for one in wanted:
+    inventory = InventoryManager(loader=DataLoader(), sources=[one["file"]])
+    one["limits"] = {
+        limit: [host.get_name() for host in CLI.get_host_list(inventory, limit, "all")] for limit in one["limits"]
+    }
+print(json.dumps({one["name"]: one["limits"] for one in wanted}))
+`;
+
 let folder: string;
+/** inventory → limit → hosts, in Ansible's order */
+let limited: Record<string, Record<string, string[]>>;
+const fileOf = (name: string) => join(folder, "inventories", name, inventories[name]?.path ?? "");
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), "drydock-ansible-"));
   await cp(join(import.meta.dirname, "inventories"), join(folder, "inventories"), { recursive: true });
@@ -56,18 +71,24 @@ before(async () => {
   await makeKey(join(folder, "inventories/openshift/keys/id"));
   await mkdir(join(folder, "empty"));
   await writeFile(join(folder, "empty/ansible.cfg"), "");
+  const wanted = Object.entries(inventories).map(([name, { limits }]) => ({
+    name,
+    file: fileOf(name),
+    limits,
+  }));
+  limited = JSON.parse(await ansible("/usr/bin/python3", ["-c", limiter], JSON.stringify(wanted)));
 });
 after(() => rm(folder, { recursive: true }));
 
 /** In an empty folder, and without anybody's settings: both would be read too. */
-async function ansible(command: string, args: string[]): Promise<string> {
+async function ansible(command: string, args: string[], input = ""): Promise<string> {
   const { stdout } = await run(command, args, {
+    input,
     cwd: join(folder, "empty"),
     env: {
       ...{ PATH: process.env.PATH, HOME: join(folder, "empty"), LC_ALL: "C.UTF-8" },
       ...{ ANSIBLE_CONFIG: join(folder, "empty/ansible.cfg"), ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED: "1" },
     },
-    maxBuffer: 64 * 1024 * 1024,
   });
   return stdout;
 }
@@ -108,7 +129,7 @@ function membersOf(listing: Listing, group: string): string[] {
 
 for (const [name, { path, limits }] of Object.entries(inventories)) {
   describe(`an inventory in the manner of ${name}`, () => {
-    const file = () => join(folder, "inventories", name, path);
+    const file = () => fileOf(name);
     const place = () => (path === "." ? file() : dirname(file()));
     let listing: Listing;
     before(async () => {
@@ -137,14 +158,13 @@ for (const [name, { path, limits }] of Object.entries(inventories)) {
 
     for (const limit of limits) {
       it(`leaves the same hosts, in the same order, with --limit ${limit}`, async () => {
-        const args = ["all", "-i", file(), "--list-hosts", "--limit", limit];
-        const lines = (await ansible("ansible", args)).trim().split("\n").slice(1);
+        const theirs = limited[name]?.[limit] ?? [];
         const ours = await readInventory(file(), { limit, allowProxyCommand: true });
         assert.deepEqual(
           ours.map((client) => client.name),
-          lines.map((line) => line.trim()),
+          theirs,
         );
-        assert.ok(lines.length > 0);
+        assert.ok(theirs.length > 0);
       });
     }
   });
