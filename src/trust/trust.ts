@@ -63,7 +63,7 @@ export async function trust(
     const proof = await prove({
       connection,
       client,
-      options: { ca, addresses, port, timeoutMs, prove: asked, images },
+      options: { ca, addresses, port, timeoutMs, prove: asked, images, stores: stores.stores },
     });
     return {
       name: client.name,

@@ -47,7 +47,7 @@ export async function startClient(options: ClientOptions): Promise<SiteClient> {
     port: 22,
     netns,
     authorizedKey,
-    run: options.engine === "docker" ? [] : withoutDocker,
+    run: [...ownContainers, ...(options.engine === "docker" ? [] : without("docker", "dockerd"))],
   });
   const home = join(folder, "home");
   await mkdir(home, { recursive: true });
@@ -90,9 +90,8 @@ export function without(...programs: string[]): string[] {
   ];
 }
 
-/** No Docker, and images of its own for Podman. */
-const withoutDocker = [
-  ...without("docker", "dockerd"),
+/** Images of its own for Podman. */
+const ownContainers = [
   'mkdir -p /var/lib/containers "$FOLDER/containers"',
   'mount --bind "$FOLDER/containers" /var/lib/containers',
 ];

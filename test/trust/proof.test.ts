@@ -238,6 +238,11 @@ describe("the proof by the client's own engine", () => {
     }
   });
 
+  it("is not asked for where Docker's store was not to hold the CA", async () => {
+    const { docker: result } = await trust([theDocker()], { stores: ["containers"] });
+    assert.deepEqual(brief(result), ["tls", name]);
+  });
+
   it("waits no longer than a step may take for an engine that hangs", async () => {
     const pid = Number(await readFile(join(folder, "docker/run/docker.pid"), "utf8"));
     await docker.run("kill", ["-STOP", String(pid)]);

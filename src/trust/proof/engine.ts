@@ -51,6 +51,7 @@ export async function proveByEngine(
 ): Promise<{ target: string; notes: Note[] } | { without: Note[] }> {
   const proven: { target: string; notes: Note[] }[] = [];
   const without: Note[] = [];
+  if (!place.options.stores.includes("docker")) return { without };
   for (const socket of there.sockets) {
     try {
       const ask = (paths: string[]) => askEngine(place, socket, there, paths);

@@ -5,6 +5,7 @@ import type { ServedImage } from "../../site/served-images.ts";
 import { type Client, ClientFailure, type ProofKind } from "../client.ts";
 import type { Connection } from "../connection.ts";
 import { runAsRoot, runAsUser } from "../remote-shell.ts";
+import type { StoreName } from "../stores/store.ts";
 
 export interface ProofOptions {
   /** PEM */
@@ -13,6 +14,8 @@ export interface ProofOptions {
   addresses: readonly string[];
   port: number;
   timeoutMs: number;
+  /** which of the client's trust stores hold the CA */
+  stores: readonly StoreName[];
   /** what is asked for; what a client has no means for falls back to less */
   prove: ProofKind | "none";
   /** what the registry serves, as far as it is known */

@@ -6,6 +6,7 @@ import type { ServedImage } from "../../site/served-images.ts";
 import { referenceNames } from "../address.ts";
 import { ClientFailure } from "../client.ts";
 import { mark } from "../remote-functions.ts";
+import type { StoreName } from "../stores/store.ts";
 import { words } from "../sudo.ts";
 import { hintFor } from "./engine.ts";
 import { type Note, type Place, runWithMostRights } from "./proof.ts";
@@ -49,8 +50,7 @@ export async function proveByPull(
   there: Surroundings,
 ): Promise<Note | undefined> {
   const { options } = place;
-  const engines = ["docker", "podman"].filter((program) => there.programs.has(program));
-  const programs = engines.length > 0 || !there.programs.has("skopeo") ? engines : ["skopeo"];
+  const programs = programsFor(options.stores, there);
   if (programs.length === 0) return { reason: "nothing was pulled: there is no docker, podman or skopeo" };
   const image = smallestFor(there.machine, options.images);
   if (image === undefined) {
@@ -65,6 +65,22 @@ export async function proveByPull(
     options.timeoutMs * patience,
   );
   return judge(lines, reference);
+}
+
+/** Where each looks for certificates. */
+const readers: Readonly<Record<string, readonly StoreName[]>> = {
+  docker: ["docker"],
+  podman: ["containers", "docker"],
+  skopeo: ["containers", "docker"],
+};
+
+/** Those that are there, and look where the CA is; skopeo where there is nothing else. */
+function programsFor(stores: readonly StoreName[], there: Surroundings): string[] {
+  const fitting = Object.keys(readers).filter(
+    (program) => there.programs.has(program) && readers[program]?.some((store) => stores.includes(store)),
+  );
+  const engines = fitting.filter((program) => program !== "skopeo");
+  return engines.length > 0 ? engines : fitting;
 }
 
 function judge(lines: readonly string[], reference: string): Note | undefined {

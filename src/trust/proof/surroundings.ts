@@ -12,7 +12,7 @@ export interface Surroundings {
   clock: number | undefined;
   /** as `uname -m` has it */
   machine: string;
-  /** Docker's sockets: the host's own, then those of rootless engines */
+  /** Docker's sockets: the host's, and the user's own rootless one */
   sockets: { path: string; open: boolean }[];
   /** of those that are looked for, the ones that are there */
   programs: ReadonlySet<string>;
@@ -25,11 +25,15 @@ const script = [
   `say() { echo "${mark}$*"; };`,
   "say clock $(date +%s); say machine $(uname -m); set +f;",
   "for s in /run/docker.sock /run/user/*/docker.sock; do",
+  // Other users' rootless engines are theirs.
+  "  case $s in /run/user/*) [ -O $s ] || continue;; esac;",
   "  if [ -S $s ]; then if [ -w $s ]; then say open $s; else say closed $s; fi; fi; done;",
-  "set -f; for p in curl openssl docker podman skopeo timeout; do",
+  "set -f; for p in curl openssl docker podman skopeo; do",
   "  if command -v $p >/dev/null; then say program $p; fi; done;",
+  // 1: no such database, as with musl; 2: no such name. A resolver that is not answered may take long.
+  'limit= ; if command -v timeout >/dev/null; then limit="timeout 5"; fi;',
   'if command -v getent >/dev/null; then for n in "$@"; do',
-  "  say name $n $(getent ahosts $n || getent hosts $n); done; fi; exit 0",
+  "  say name $n $($limit getent ahosts $n || { [ $? = 1 ] && getent hosts $n; }); done; fi; exit 0",
 ];
 
 /** @param targets names and IP addresses of the registry @throws ClientFailure */
