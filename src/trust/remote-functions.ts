@@ -9,7 +9,8 @@
 /** What every line that our scripts write begins with, so that a banner of the shell is told apart. */
 export const mark = "drydock:";
 
-export const setting = "export LC_ALL=C; PATH=$PATH:/usr/sbin:/sbin; umask 077; set -f;";
+/** A banner may have no line end of its own. */
+export const setting = "echo; export LC_ALL=C; PATH=$PATH:/usr/sbin:/sbin; umask 077; set -f;";
 
 /**
  * `problem TEXT SAID` ends the script; `$sums FILE…` prints the SHA-256 of each and its name; `digest FILE` is

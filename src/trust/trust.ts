@@ -1,6 +1,7 @@
 /**
  * `drydock trust`: makes every client trust the CA, and proves it from each.
  */
+import { DrydockError } from "../errors.ts";
 import type { Reporter } from "../reporter.ts";
 import type { SitePackages } from "../site/packages.ts";
 import type { ServedImage } from "../site/served-images.ts";
@@ -99,11 +100,14 @@ export async function removeTrust(
   });
 }
 
-/** What each client's stores shall hold. */
+/** What each client's stores shall hold. @throws DrydockError "usage" */
 function orders(verb: StoreOrder["verb"], options: TrustOptions): (client: Client) => StoreOrder {
   const { ca, port, stores, mirrors = [], removeOld = false, restartRuntimes = false } = options;
   const addresses = reachableAddresses(options.addresses);
   const names = referenceNames(addresses, port);
+  const itself = mirrors.find((upstream) => names.includes(upstream));
+  if (itself !== undefined)
+    throw new DrydockError("usage", `--mirror ${itself}: that is the registry itself`);
   const order = { verb, names, authorities: certificatesIn(ca), removeOld, mirrors, restartRuntimes, stores };
   return ({ repoHost }) => ({
     ...order,

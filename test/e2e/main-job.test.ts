@@ -364,4 +364,36 @@ describe("a registry crosses the gap", { timeout: 600_000 }, () => {
       0,
     );
   });
+
+  it("image names may stay as they are, and the trust can be taken away again", async () => {
+    const [docker, podman] = [site.client("with-docker"), site.client("with-podman")];
+    const more = ["--mirror", "docker.io,quay.io", "--restart-runtimes"];
+    const mirrored = await atSite(["trust", ...clientFlags(), ...more]);
+    assert.match(mirrored.stdout, /^with-docker +changed +proven by its Docker engine/m);
+    assert.match(mirrored.stderr, /Docker itself can't look elsewhere for images of quay\.io\./);
+    const image = "busybox:1.36";
+    const ran = await docker.run("docker", ["run", "--rm", "--network=none", image]);
+    assert.equal(ran.stdout.trim(), "hello from the next release");
+    await podman.run("podman", ["pull", "--quiet", `quay.io/library/${image}`]);
+
+    const removed = await atSite(["trust", ...clientFlags(), "--remove", "--json", "--restart-runtimes"]);
+    assert.equal(removed.code, 5, removed.stderr);
+    const { hosts } = JSON.parse(removed.stdout) as { hosts: { name: string; status: string }[] };
+    assert.deepEqual(
+      hosts.map(({ name, status }) => `${name} ${status}`),
+      ["with-docker changed", "with-podman changed", "refuses refused"],
+    );
+    assert.deepEqual(await readdir(docker.etcDocker), ["key.json"]);
+    for (const [client, program] of [
+      [docker, "docker"],
+      [podman, "podman"],
+    ] as const) {
+      const pull = await client.run(program, ["pull", `${site.registryName}/library/${image}`], {
+        mayFail: true,
+      });
+      assert.match(pull.stderr, /x509: certificate signed by unknown authority/);
+    }
+    const again = await atSite(["trust", ...clientFlags(), "--remove"]);
+    assert.match(again.stdout, /^with-docker +nothing there$/m);
+  });
 });

@@ -199,7 +199,14 @@ describe("trust", () => {
 
   it("works with a login shell that says much, umask 077, and with bash or BusyBox as /bin/sh", async () => {
     const loud = join(folder, "loud");
-    const lines = ["#!/bin/sh", "umask 077", "echo Welcome", "echo Careful >&2", 'exec /bin/sh "$@"', ""];
+    const lines = [
+      "#!/bin/sh",
+      "umask 077",
+      "echo Welcome; printf Hello",
+      "echo Careful >&2",
+      'exec /bin/sh "$@"',
+      "",
+    ];
     await writeFile(loud, lines.join("\n"), { mode: 0o755 });
     for (const run of [
       [passwd(`root:x:0:0::/root:${loud}`)],

@@ -42,9 +42,10 @@ function storeOf(name: Places["name"], services: readonly string[]): Store {
     },
     remove: (seen, wanted) => {
       const gone = ownFilesIn(folder, seen, wanted);
-      if (seen.at(registries) === undefined) return { ...noPlan(), gone };
+      const { text } = seen.at(registries) ?? {};
+      if (!wanted.names.some((each) => text?.includes(each))) return { ...noPlan(), gone };
       const isOurs = (path: string) => gone.includes(path);
-      const plan = edited(places, seen, wanted, (text = "") => withoutRegistry(text, { ...wanted, isOurs }));
+      const plan = edited(places, seen, wanted, (left = "") => withoutRegistry(left, { ...wanted, isOurs }));
       // What still names the CA's file must find it.
       if (plan.findings.every(({ level }) => level !== "error")) plan.gone.push(...gone);
       return plan;

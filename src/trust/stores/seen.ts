@@ -90,7 +90,7 @@ export class Seen {
     return path.startsWith("~/") ? this.home + path.slice(1) : path;
   }
 
-  /** Directories and files that who looked may not look into. */
+  /** Directories and files that who looked may not look into; but in /run each user's own is closed to others. */
   closed(): string[] {
     if (this.uid === 0) return [];
     const isClosed = ({ kind, mode, uid, text }: Entry) => {
@@ -99,7 +99,9 @@ export class Seen {
         ? (may & 5) !== 5
         : kind === "file" && text === undefined && (may & 4) === 0;
     };
-    return [...this.#entries].filter(([, entry]) => isClosed(entry)).map(([path]) => path);
+    return [...this.#entries]
+      .filter(([path, entry]) => isClosed(entry) && !path.startsWith("/run/"))
+      .map(([path]) => path);
   }
 }
 

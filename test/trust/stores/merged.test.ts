@@ -88,7 +88,8 @@ configs:
       assert.ok(findings.join().includes(reason) || reason.includes("BAD_INDENT"), findings.join());
       assert.ok(!findings.join().includes("canary"));
     }
-    assert.ok(after(k3s, "install", { [path]: "configs:\nmirrors:\n" }, mirrors).findings.length === 0);
+    assert.deepEqual(after(k3s, "install", { [path]: "configs:\nmirrors:\n" }, mirrors).findings, []);
+    assert.deepEqual(after(k3s, "remove", { [path]: "- canary\n" }).findings, [], "nothing of ours is in it");
   });
 
   it("is read at the next start, which it says, or sees to", () => {
