@@ -28,7 +28,7 @@ export const registryFlags = {
   }),
 };
 
-interface RegistryFlags {
+export interface RegistryFlags {
   site?: string | undefined;
   ca?: string | undefined;
   address?: readonly string[] | undefined;

@@ -3,14 +3,11 @@
  * *.crt of the directory that has the reference's own HOST[:PORT] as its name, at each request, with several
  * certificates in a file. https://docs.docker.com/engine/security/certificates/
  */
-import { certificateFile } from "../places.ts";
+import { certificateFiles } from "../places.ts";
 import { isMarked } from "./mark.ts";
 import { certificatesIn, holdsAll, joined, without } from "./pem.ts";
 import type { Seen } from "./seen.ts";
 import { noPlan, type StoreFinding, type StorePlan, type Wanted, type WantedFile } from "./store.ts";
-
-/** The second name is for where the first is somebody else's file. */
-const fileNames = [certificateFile, "drydock-ca.crt"] as const;
 
 /** @param base the certs.d directory */
 export function certsDPatterns(base: string): string[] {
@@ -25,7 +22,7 @@ export function inCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
   const plan = noPlan();
   for (const name of wanted.names) {
     const directory = `${base}/${name}`;
-    const hasOwn = fileNames.some((each) => isMarked(seen.at(`${directory}/${each}`)?.text));
+    const hasOwn = certificateFiles.some((each) => isMarked(seen.at(`${directory}/${each}`)?.text));
     if (!hasOwn && holds(seen, directory, wanted.authorities)) continue; // by somebody else
     const file = caFile(directory, seen, wanted);
     if ("reason" in file) plan.findings.push(file);
@@ -37,12 +34,12 @@ export function inCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan {
 /** A file of our own with the CA, beside whatever is there. */
 export function caFile(directory: string, seen: Seen, wanted: Wanted): WantedFile | StoreFinding {
   const textOf = (name: string) => seen.at(`${directory}/${name}`)?.text;
-  const own = fileNames.find((name) => isMarked(textOf(name)));
-  const name = own ?? fileNames.find((each) => seen.at(`${directory}/${each}`) === undefined);
+  const own = certificateFiles.find((name) => isMarked(textOf(name)));
+  const name = own ?? certificateFiles.find((each) => seen.at(`${directory}/${each}`) === undefined);
   if (name === undefined) {
     return {
       level: "error",
-      reason: `${fileNames.map((each) => `${directory}/${each}`).join(" and ")} are not drydock's`,
+      reason: `${certificateFiles.map((each) => `${directory}/${each}`).join(" and ")} are not drydock's`,
       hint: "Rename one of them: every *.crt there is read, whatever its name.",
     };
   }
@@ -66,7 +63,7 @@ export function outOfCertsD(base: string, seen: Seen, wanted: Wanted): StorePlan
   const isThisRegistrys = (directory: string, text?: string) =>
     wanted.names.includes(directory) || holdsAll(text, wanted.authorities);
   const gone = seen.in(base).flatMap((directory) =>
-    fileNames
+    certificateFiles
       .map((name) => `${base}/${directory}/${name}`)
       .filter((path) => {
         const text = seen.at(path)?.text;

@@ -2,6 +2,7 @@
  * containerd's trust store: NAME/hosts.toml below its config_path, read at each pull, and the CA beside it. Where
  * containerd is only Docker's own, nobody pulls with it.
  */
+import { containerdFolder } from "../places.ts";
 import { mark } from "../remote-functions.ts";
 import { caFile, certsDPatterns, outOfCertsD } from "./certs-d.ts";
 import { type ContainerdConfig, configFile, owner, readDump, withConfigPath } from "./containerd-config.ts";
@@ -18,15 +19,12 @@ import type { Seen } from "./seen.ts";
 import { noPlan, type Store, type StorePlan, type Wanted } from "./store.ts";
 import { withoutMarked } from "./toml.ts";
 
-/** Where it is looked for by all the documentation, and by nerdctl. */
-const defaultBase = "/etc/containerd/certs.d";
-
 export const containerd: Store = {
   name: "containerd",
   isRoots: true,
   programs: [],
   looksAt: (seen) => {
-    const base = seen === undefined ? defaultBase : baseOf(configOf(seen));
+    const base = seen === undefined ? containerdFolder : baseOf(configOf(seen));
     return [...certsDPatterns(base), `${base}/*/hosts.toml`, configFile];
   },
   asks: (chosen) =>
@@ -50,7 +48,7 @@ function configOf(seen: Seen): ContainerdConfig | undefined {
 
 function baseOf(config: ContainerdConfig | undefined): string {
   const [first] = config?.configPath ?? [];
-  return first !== undefined && /^(?:\/[\w.-]+)+$/.test(first) ? first : defaultBase;
+  return first !== undefined && /^(?:\/[\w.-]+)+$/.test(first) ? first : containerdFolder;
 }
 
 function install(seen: Seen, wanted: Wanted): StorePlan {
@@ -137,14 +135,14 @@ function setConfigPath(plan: StorePlan, seen: Seen, config: ContainerdConfig, wa
   const content =
     config.hasOldWay || (entry !== undefined && entry.text === undefined)
       ? undefined
-      : withConfigPath(entry?.text, config.version, defaultBase);
+      : withConfigPath(entry?.text, config.version, containerdFolder);
   if (content === undefined) {
     plan.findings.push({
       level: "error",
       reason: config.hasOldWay
         ? `${lacks}, but registry.mirrors or .configs, which can't stand beside it`
         : lacks,
-      hint: `By hand: config_path = "${defaultBase}" under the CRI plugin's registry, and restart containerd.`,
+      hint: `By hand: config_path = "${containerdFolder}" under the CRI plugin's registry, and restart containerd.`,
     });
   } else if (wanted.restartRuntimes) {
     plan.files.push({ path: configFile, content, ours: entry === undefined });

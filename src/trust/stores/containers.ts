@@ -2,14 +2,11 @@
  * The trust store of Podman, Buildah, CRI-O and skopeo. They take the first directory of a name that exists,
  * even if it is empty: the user's own, then this one, then Docker's (containers-certs.d(5)).
  */
-import { containersFolder } from "../places.ts";
+import { containersFolder, usersContainersFolder } from "../places.ts";
 import { certsDPatterns, holds, inCertsD, outOfCertsD } from "./certs-d.ts";
 import { addMirrors, mirrorPatterns, removeMirrors } from "./containers-mirrors.ts";
 import type { Seen } from "./seen.ts";
 import { joinPlans, type Store, type StoreFinding, type Wanted } from "./store.ts";
-
-/** The login user's. */
-const usersBase = "~/.config/containers/certs.d";
 
 const programs = ["podman", "skopeo", "buildah", "crio"] as const;
 
@@ -17,11 +14,15 @@ export const containers: Store = {
   name: "containers",
   isRoots: true,
   programs,
-  looksAt: () => [...certsDPatterns(containersFolder), ...certsDPatterns(usersBase), ...mirrorPatterns],
+  looksAt: () => [
+    ...certsDPatterns(containersFolder),
+    ...certsDPatterns(usersContainersFolder),
+    ...mirrorPatterns,
+  ],
   isThere: (seen) => seen.has(...programs) || seen.at(containersFolder) !== undefined,
   install: (seen, wanted) => {
     const plan = inCertsD(containersFolder, seen, wanted);
-    plan.findings.push(...shadows(usersBase, seen, wanted));
+    plan.findings.push(...shadows(usersContainersFolder, seen, wanted));
     return joinPlans([plan, addMirrors(seen, wanted)]);
   },
   remove: (seen, wanted) =>

@@ -1,5 +1,5 @@
 /** Docker's own trust store, of the engine that runs as root, and of a rootless one. */
-import { containersFolder, dockerFolder } from "../places.ts";
+import { containersFolder, dockerFolder, rootlessDockerFolder } from "../places.ts";
 import { certsDPatterns, inCertsD, outOfCertsD } from "./certs-d.ts";
 import { shadows } from "./containers.ts";
 import type { Seen } from "./seen.ts";
@@ -29,20 +29,18 @@ export const docker: Store = {
 };
 
 /** https://docs.docker.com/engine/security/rootless/ */
-const rootlessBase = "~/.config/docker/certs.d";
-
 export const rootlessDocker: Store = {
   name: "docker",
   isRoots: false,
   programs: [],
   looksAt: () => [
-    ...certsDPatterns(rootlessBase),
+    ...certsDPatterns(rootlessDockerFolder),
     "~/.config/systemd/user/docker.service",
     "/run/user/*/docker.sock",
   ],
   isThere: hasRootless,
-  install: (seen, wanted) => inCertsD(rootlessBase, seen, wanted),
-  remove: (seen, wanted) => outOfCertsD(rootlessBase, seen, wanted),
+  install: (seen, wanted) => inCertsD(rootlessDockerFolder, seen, wanted),
+  remove: (seen, wanted) => outOfCertsD(rootlessDockerFolder, seen, wanted),
 };
 
 function hasRootless(seen: Seen): boolean {

@@ -5,9 +5,13 @@
  */
 const pattern = /^# Written by drydock trust \(directories made: (\d+)\)/;
 
+/** @param directoriesMade a number, or where a script puts one */
+export function markLine(directoriesMade: number | string): string {
+  return `# Written by drydock trust (directories made: ${directoriesMade}), for drydock trust --remove`;
+}
+
 export function withMark(content: string, directoriesMade: number): string {
-  const line = `# Written by drydock trust (directories made: ${directoriesMade}), for drydock trust --remove`;
-  return `${line}\n${content}`;
+  return `${markLine(directoriesMade)}\n${content}`;
 }
 
 export function isMarked(text: string | undefined): boolean {

@@ -10,7 +10,7 @@ export function ownPattern(folder: string): string {
 }
 
 /** "registry.plant7.lan:443" → "drydock-registry.plant7.lan" */
-export function ownStem({ names }: Wanted): string {
+export function ownStem({ names }: Pick<Wanted, "names">): string {
   const name = (names[0] ?? "").replace(/:\d+$/, "").replace(/[^a-z0-9.-]+/g, "_");
   return `drydock-${name}`;
 }

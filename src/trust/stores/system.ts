@@ -9,32 +9,33 @@ import { joined } from "./pem.ts";
 import type { Seen } from "./seen.ts";
 import { type AfterChange, noPlan, type Store } from "./store.ts";
 
-const places = [
+/** Of those that are there, with their program, the first one is the system's. */
+export const systemPlaces = [
   // RHEL, Fedora and theirs; SUSE; Debian, Ubuntu, Alpine
   { folder: "/etc/pki/ca-trust/source/anchors", program: "update-ca-trust" },
   { folder: "/etc/pki/trust/anchors", program: "update-ca-certificates" },
   { folder: "/usr/local/share/ca-certificates", program: "update-ca-certificates" },
 ] as const;
 
-type Place = (typeof places)[number];
+type Place = (typeof systemPlaces)[number];
 
 export const system: Store = {
   name: "system",
   isRoots: true,
-  programs: [...new Set(places.map(({ program }) => program))],
-  looksAt: () => places.flatMap(({ folder }) => [folder, ownPattern(folder)]),
+  programs: [...new Set(systemPlaces.map(({ program }) => program))],
+  looksAt: () => systemPlaces.flatMap(({ folder }) => [folder, ownPattern(folder)]),
   isThere: () => false,
   install: (seen, wanted) => {
     const place = placeOf(seen);
     const plan = noPlan();
     if (place === undefined) {
       const reason = "the system's store of CAs is in none of the places that are known";
-      const hint = `Known are ${places.map(({ folder }) => folder).join(", ")}, each with its program.`;
+      const hint = `Known are ${systemPlaces.map(({ folder }) => folder).join(", ")}, each with its program.`;
       plan.findings.push({ level: "error", reason, hint });
       return plan;
     }
     const files = wanted.authorities.map((pem) => ({
-      path: `${place.folder}/${ownStem(wanted)}-${fingerprint(pem)}.crt`,
+      path: `${place.folder}/${systemFile(ownStem(wanted), pem)}`,
       content: joined([pem]),
       ours: true,
     }));
@@ -61,10 +62,11 @@ function update({ program }: Place, gone: readonly string[]): AfterChange {
 }
 
 function placeOf(seen: Seen): Place | undefined {
-  return places.find(({ folder, program }) => seen.at(folder) !== undefined && seen.has(program));
+  return systemPlaces.find(({ folder, program }) => seen.at(folder) !== undefined && seen.has(program));
 }
 
-/** The beginning of its SHA-256, 16 hexadecimal digits. */
-function fingerprint(pem: string): string {
-  return new X509Certificate(pem).fingerprint256.replaceAll(":", "").slice(0, 16).toLowerCase();
+/** Its name ends with the beginning of the certificate's SHA-256, 16 hexadecimal digits. */
+export function systemFile(stem: string, pem: string): string {
+  const sha256 = new X509Certificate(pem).fingerprint256.replaceAll(":", "").toLowerCase();
+  return `${stem}-${sha256.slice(0, 16)}.crt`;
 }
