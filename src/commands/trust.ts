@@ -14,7 +14,8 @@ import {
 import { clientReport } from "../cli/describe-clients.ts";
 import { describeTrustPlan } from "../cli/describe-trust.ts";
 import { hostNames } from "../cli/host-names.ts";
-import { registryAt, registryFlags, registryIfKnown } from "../cli/registry-at.ts";
+import { describeWritten, type KitFlags, kitFlags, type WrittenForOthers } from "../cli/kit.ts";
+import { type RegistryFlags, registryAt, registryFlags, registryIfKnown } from "../cli/registry-at.ts";
 import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { DrydockError } from "../errors.ts";
 import { shellWords } from "../shell-words.ts";
@@ -51,6 +52,7 @@ export default class Trust extends DrydockCommand {
       description: "only those of these hosts that failed when they were last worked on",
     }),
     prove: proveClientsFlag(),
+    ...kitFlags,
     ...clientFlags,
   };
   static override examples = [
@@ -64,12 +66,16 @@ export default class Trust extends DrydockCommand {
     "<%= config.bin %> trust --clients hosts.ini --remove",
     "<%= config.bin %> trust --clients hosts.ini --retry",
     "<%= config.bin %> trust --clients hosts.ini --known-hosts ./known_hosts --json",
+    "<%= config.bin %> trust --kit ca-kit.zip",
+    "<%= config.bin %> trust --ansible roles/drydock_trust",
   ];
   static override exitCodes = ["input", "partial", "host"] as const;
   static override whenInterrupted = "Hosts that were done stay done; run the same command to continue.";
 
-  async run(): Promise<{ hosts: ClientResult[] } | TrustPlan> {
+  async run(): Promise<{ hosts: ClientResult[] } | TrustPlan | WrittenForOthers> {
     const { args, flags } = await this.parse(Trust);
+    if (flags.kit !== undefined || flags.ansible !== undefined)
+      return await this.#write(args.host ?? [], flags);
     const { failedOf, lastRunFile } = await import("../trust/last-run.ts");
     const lastRun = await lastRunFile(flags.site);
     const all = await this.#clients(args.host ?? [], flags);
@@ -103,6 +109,28 @@ export default class Trust extends DrydockCommand {
     this.log(clientReport(hosts, { width: process.stdout.columns, again, remove }));
     process.exitCode = exitCodeOf(hosts);
     return { hosts };
+  }
+
+  async #write(named: readonly string[], flags: RegistryFlags & KitFlags): Promise<WrittenForOthers> {
+    if (named.length > 0) {
+      throw new DrydockError(
+        "usage",
+        `--kit or --ansible, and hosts besides (${named.join(", ")}): wanted one of the two`,
+        { hint: "With --kit and --ansible nobody is connected to." },
+      );
+    }
+    const registry = await registryAt(flags, true);
+    const written: WrittenForOthers = {};
+    if (flags.kit !== undefined) {
+      const { writeKit } = await import("../trust/kit/kit.ts");
+      written.kit = await writeKit(flags.kit, registry, flags, this.reporter);
+    }
+    if (flags.ansible !== undefined) {
+      const { writeRole } = await import("../trust/kit/role.ts");
+      written.role = await writeRole(flags.ansible, registry, flags, this.reporter);
+    }
+    this.log(describeWritten(written));
+    return written;
   }
 
   async #clients(

@@ -14,13 +14,14 @@ set -eu
 # e2fsprogs                a disk with bad sectors, one that is full, one that fails
 # faketime                 a clock that is wrong
 # curl, sudo, tmux         a registry's client, a client's administrator, a terminal
+# unzip                    who receives a kit
 # csh, fish                login shells that are not POSIX's
-# ansible-core             a second opinion on inventories
+# ansible-core             a second opinion on inventories; runs the role
 # mmdebstrap, rpm          hosts with a Debian of their own, packages for them
 # libatomic1               what Node 26 is linked against
 packages='docker.io iptables docker-registry podman crun skopeo golang-cfssl openssl ca-certificates
   openssh-server openssh-client busybox-static zstd iproute2 mount e2fsprogs procps
-  curl sudo tmux csh fish ansible-core libatomic1 faketime mmdebstrap rpm'
+  curl sudo tmux unzip csh fish ansible-core libatomic1 faketime mmdebstrap rpm'
 
 fail() {
   printf '%s\n' "$*" >&2
