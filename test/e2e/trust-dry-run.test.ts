@@ -48,7 +48,10 @@ describe("trust --dry-run", () => {
   const trust = (...args: string[]) =>
     drydock(["trust", ...args], {
       cwd: folder.path,
-      env: { DRYDOCK_CONFIG_DIR: join(folder.path, "etc"), SSH_AUTH_SOCK: "" },
+      env: {
+        ...{ DRYDOCK_CONFIG_DIR: join(folder.path, "etc"), XDG_STATE_HOME: join(folder.path, "state") },
+        SSH_AUTH_SOCK: "",
+      },
     });
 
   it("lists the clients, and where the CA would be put", async () => {
@@ -193,6 +196,31 @@ NAME is registry.plant7.lan:5000, 10.0.0.10:5000.
     assertRefused(url, { exit: 2, says: ['--mirror "https://quay.io"', "--mirror quay.io,docker.io"] });
     const quay = await trust("a", "--dry-run", "--mirror=quay.io");
     assert.match(quay.stderr, /Docker itself can't look elsewhere for images of quay\.io\./);
+  });
+
+  it("with --retry are those that failed last, if it is known", async () => {
+    const retry = (...words: string[]) => trust("--retry", "--clients", "hosts.ini", "--dry-run", ...words);
+    assertRefused(await retry(), {
+      exit: 3,
+      says: ["state/drydock/clients.json", "no run is remembered there", "without --retry first"],
+    });
+    const state = join(folder.path, "state/drydock");
+    await mkdir(state, { recursive: true });
+    await writeFile(join(state, "clients.json"), JSON.stringify({ failed: ["db1", "gone", "web2"] }));
+    const some = await retry("--json");
+    assert.deepEqual(
+      JSON.parse(some.stdout).clients.map(({ name }: { name: string }) => name),
+      ["web2", "db1"],
+    );
+    assert.match(some.stderr, /^Not among these hosts, though they failed as well: gone$/m);
+
+    // A site of drydock's has its own.
+    await writeFile(join(folder.path, "site/clients.json"), JSON.stringify({ failed: [] }));
+    const none = await trust("--retry", "--clients", "hosts.ini", "--site", "site");
+    assert.deepEqual(
+      [none.code, none.stdout],
+      [0, "None of these hosts failed when it was last worked on: nothing to do.\n"],
+    );
   });
 
   it("takes hosts or an inventory, not both, and one of them", async () => {

@@ -309,7 +309,13 @@ describe("the proof by a pull", () => {
     assert.match(results.idle?.reason ?? "", /nothing was pulled: docker there says: Cannot connect/);
     const { docker: none } = await trust([theDocker()], { prove: "pull", images: [] });
     assert.deepEqual(brief(none), ["tls", name]);
-    assert.match(none?.reason ?? "", /the registry has no image for /);
+    assert.match(none?.reason ?? "", /not known which images the registry has/);
+    const foreign = images.map((image) => ({
+      ...image,
+      platforms: [{ platform: { os: "linux", architecture: "s390x" }, bytes: 1 }],
+    }));
+    const { docker: other } = await trust([theDocker()], { prove: "pull", images: foreign });
+    assert.match(other?.reason ?? "", /the registry has no image for /);
   });
 });
 

@@ -52,6 +52,10 @@ export async function proveByPull(
   const { options } = place;
   const programs = programsFor(options.stores, there);
   if (programs.length === 0) return { reason: "nothing was pulled: there is no docker, podman or skopeo" };
+  if (options.images.length === 0) {
+    const hint = "At the site, and without --ca, it is known.";
+    return { reason: "nothing was pulled: it is not known which images the registry has", hint };
+  }
   const image = smallestFor(there.machine, options.images);
   if (image === undefined) {
     return { reason: `nothing was pulled: the registry has no image for ${there.machine || "its platform"}` };
