@@ -244,12 +244,17 @@ describe("the proof by the client's own engine", () => {
   });
 
   it("waits no longer than a step may take for an engine that hangs", async () => {
+    const host = await startHost("by-curl", {
+      run: withEngine,
+      extraConfig: ["AllowStreamLocalForwarding no"],
+    });
     const pid = Number(await readFile(join(folder, "docker/run/docker.pid"), "utf8"));
     await docker.run("kill", ["-STOP", String(pid)]);
     try {
-      const { docker: result } = await trust([theDocker()], { timeoutMs: 3000 });
-      assert.deepEqual(brief(result), ["tls", name]);
-      assert.match(result?.reason ?? "", /its Docker engine did not answer within 3 s/);
+      const results = await trust([theDocker(), host], { timeoutMs: 6000 });
+      for (const label of ["docker", "by-curl"]) assert.deepEqual(brief(results[label]), ["tls", name]);
+      assert.match(results.docker?.reason ?? "", /its Docker engine did not answer within 6 s/);
+      assert.match(results["by-curl"]?.reason ?? "", /its Docker engine was not asked: .*timed out/);
     } finally {
       await docker.run("kill", ["-CONT", String(pid)]);
     }
@@ -259,10 +264,7 @@ describe("the proof by the client's own engine", () => {
 describe("the proof by a pull", () => {
   it("pulls the smallest image, and removes what was not there before", async () => {
     const podman = await startHost("podman", {
-      run: [
-        ...without("docker"),
-        "mkdir -p $FOLDER/containers; mount --bind $FOLDER/containers /var/lib/containers",
-      ],
+      run: ["mkdir -p $FOLDER/containers; mount --bind $FOLDER/containers /var/lib/containers"],
     });
     const skopeo = await startHost("skopeo", { run: without("docker", "podman") });
     const listed = async () => {

@@ -13,7 +13,14 @@ import { ClientFailure } from "../client.ts";
 import { ForwardRefused } from "../connection.ts";
 import { mark } from "../remote-functions.ts";
 import { words } from "../sudo.ts";
-import { doesNotReach, firstReached, type Note, type Place, runWithMostRights } from "./proof.ts";
+import {
+  doesNotReach,
+  firstReached,
+  type Note,
+  type Place,
+  type Reached,
+  runWithMostRights,
+} from "./proof.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 type Socket = Surroundings["sockets"][number];
@@ -48,8 +55,8 @@ export async function proveByEngine(
   place: Place,
   targets: readonly string[],
   there: Surroundings,
-): Promise<{ target: string; notes: Note[] } | { without: Note[] }> {
-  const proven: { target: string; notes: Note[] }[] = [];
+): Promise<Reached | { without: Note[] }> {
+  const proven: Reached[] = [];
   const without: Note[] = [];
   if (!place.options.stores.includes("docker")) return { without };
   for (const socket of there.sockets) {
@@ -87,15 +94,15 @@ async function proveOne(
   const image = images[0];
   const path = image === undefined ? "drydock/none:none" : `${image.repository}@${image.digest}`;
   const [info, found] = await ask(["/info", `/distribution/${domain}/${path}/json`]);
-  if (info === undefined || found === undefined) throw new Error("an answer is missing");
+  if (info === undefined || found === undefined) throw noProof("its Docker engine gave no answer");
   checkVerifies(info, domain, isIP(target) === 0 ? there.addressesOf(target) : [target]);
   if (found.status === 200) return;
   const said = messageOf(found);
   // An engine that is too old to look says 404 as well, in these words.
   if (found.status === 404 && image === undefined && said !== "page not found") return;
   if (found.status !== 500) throw noProof(`its Docker engine can't look into ${domain}: ${said}`);
-  if (/dial tcp|lookup|timeout|Timeout|proxyconnect/.test(said))
-    throw doesNotReach(client.name, domain, said);
+  if (/dial tcp|lookup|timeout/i.test(said) && !said.includes("proxyconnect"))
+    throw doesNotReach(`the Docker engine of ${client.name}`, domain, said);
   throw new ClientFailure("failed", `its Docker engine does not take ${domain}: ${said}`, hintFor(said));
 }
 
@@ -176,12 +183,13 @@ function get(stream: Duplex, path: string, timeoutMs: number): Promise<Answer> {
   return promise.finally(() => clearTimeout(timer));
 }
 
-/** The words are the socket, how many seconds each answer may take, and the paths. */
+/** The words are the socket, how many seconds each answer may take, and the paths. 000: there was none. */
 const script = [
   `s=$1; seconds=$2; shift 2; [ -w $s ] || { echo ${mark}closed; exit 0; };`,
   'for p in "$@"; do',
   `  said=$(curl -sS -m $seconds -w "%{http_code}" --unix-socket $s http://docker$p 2>&1); body=\${said%???};`,
-  `  printf "${mark}answer %s %s" "\${said#"$body"}" "$body"; echo; done; exit 0`,
+  `  code=\${said#"$body"}; printf "${mark}answer %s %s" "$code" "$body"; echo;`,
+  "  [ $code = 000 ] && exit 0; done; exit 0",
 ];
 
 async function askAsRoot(
@@ -198,7 +206,8 @@ async function askAsRoot(
       : `Add ${connection.user} to the group docker there, or install curl; --prove tls does without.`;
   const without = (why: string) => noProof(`its Docker engine was not asked: ${why}`, hint);
   if (!there.programs.has("curl")) throw without(`${who} can't use ${socket} over SSH, and there is no curl`);
-  const seconds = String(Math.ceil(options.timeoutMs / 1000));
+  // All of them together take less than the whole command may.
+  const seconds = String(Math.max(1, Math.floor(options.timeoutMs / 1000 / (paths.length + 1))));
   const lines = await runWithMostRights(place, script, [socket, seconds, ...paths]);
   if (lines.includes("closed"))
     throw without(`${who} can't use ${socket} over SSH, and may not do so with sudo`);

@@ -45,6 +45,12 @@ export interface Note {
   hint?: string | undefined;
 }
 
+/** The registry was reached as `target`. */
+export interface Reached {
+  target: string;
+  notes: Note[];
+}
+
 /** One try that did not get as far as a TLS handshake: another address may do better. */
 export class NotReached extends ClientFailure {
   override name = "NotReached";
@@ -62,7 +68,7 @@ export class NotReached extends ClientFailure {
 export async function firstReached<T>(
   targets: readonly string[],
   tryOne: (target: string) => Promise<T>,
-): Promise<{ target: string; result: T; notes: Note[] }> {
+): Promise<Reached & { result: T }> {
   const failures: NotReached[] = [];
   for (const target of targets) {
     try {
@@ -87,10 +93,10 @@ export function doesNotResolve(client: string, target: string): NotReached {
   );
 }
 
-/** @param where host:port */
-export function doesNotReach(client: string, where: string, why: string): NotReached {
+/** @param who the client, or what is on it @param where host:port */
+export function doesNotReach(who: string, where: string, why: string): NotReached {
   const hint = "Look at routes and firewalls between that host and the registry.";
-  return new NotReached(`${client} does not reach ${where}: ${why}`, hint);
+  return new NotReached(`${who} does not reach ${where}: ${why}`, hint);
 }
 
 /** As root where that can be had, else as the login user. @throws ClientFailure "failed" */

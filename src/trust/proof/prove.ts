@@ -5,16 +5,11 @@
 import type { ProofKind } from "../client.ts";
 import { ForwardRefused } from "../connection.ts";
 import { proveByEngine } from "./engine.ts";
-import type { Note, Place, Proof } from "./proof.ts";
+import type { Note, Place, Proof, Reached } from "./proof.ts";
 import { proveByPull } from "./pull.ts";
 import { lookAround, type Surroundings } from "./surroundings.ts";
 import { proveByHandshake } from "./tls.ts";
 import { proveByTool } from "./tools.ts";
-
-interface Reached {
-  target: string;
-  notes: Note[];
-}
 
 /**
  * @returns not proven only where the client has no means for it, or nothing is to be proven
@@ -45,7 +40,7 @@ async function proveMore(
   there: Surroundings,
 ): Promise<Reached | { without: Note[] }> {
   if (place.options.prove !== "pull") return await proveByEngine(place, targets, there);
-  const [target = ""] = targets;
+  const target = firstKnown(targets, there);
   const without = await proveByPull(place, target, there);
   return without === undefined ? { target, notes: [] } : { without: [without] };
 }
@@ -67,7 +62,7 @@ async function withoutForwarding(
   const tool = await proveByTool(place, targets, there);
   if (tool !== undefined) return proven("tls", tool, without);
   if (asked !== "pull") {
-    const [target = ""] = targets;
+    const target = firstKnown(targets, there);
     const noPull = await proveByPull(place, target, there);
     if (noPull === undefined) return proven("pull", { target, notes: without });
     without.push(noPull);
@@ -78,6 +73,11 @@ async function withoutForwarding(
     reason: `not proven: ${[...why, ...without.map(({ reason }) => reason)].join("; ")}`,
     hint: "Allow AllowTcpForwarding local in its sshd_config, install curl, or pull an image there to see.",
   };
+}
+
+/** The first that resolves there; where none does, the runtimes say so. */
+function firstKnown(targets: readonly string[], there: Surroundings): string {
+  return targets.find((target) => there.addressesOf(target)?.length !== 0) ?? targets[0] ?? "";
 }
 
 function proven(proof: ProofKind, { target, notes }: Reached, without: readonly Note[] = []): Proof {

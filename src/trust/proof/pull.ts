@@ -98,11 +98,10 @@ function judge(lines: readonly string[], reference: string): Note | undefined {
     const text = `${refused.program} pull ${reference} did not work there: ${refused.text}`;
     throw new ClientFailure("failed", text, hintFor(refused.text));
   }
+  if (said("pulled").length > 0) return undefined;
   const [idle] = said("idle");
-  if (idle !== undefined) return { reason: `nothing was pulled: ${idle.program} there says: ${idle.text}` };
-  return said("pulled").length > 0
-    ? undefined
-    : { reason: "nothing was pulled: no runtime said that it did" };
+  if (idle === undefined) throw new ClientFailure("failed", "the pull there did not end well");
+  return { reason: `nothing was pulled: ${idle.program} there says: ${idle.text}` };
 }
 
 /** What `uname -m` says of a machine whose images have another name; parsePlatform knows the rest. */

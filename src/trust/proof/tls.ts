@@ -14,10 +14,10 @@ import {
   doesNotReach,
   doesNotResolve,
   firstReached,
-  type Note,
   NotReached,
   type Place,
   type ProofOptions,
+  type Reached,
 } from "./proof.ts";
 import type { Surroundings } from "./surroundings.ts";
 
@@ -37,7 +37,7 @@ export async function proveByHandshake(
   place: Place,
   targets: readonly string[],
   looking: Promise<Surroundings>,
-): Promise<{ target: string; notes: Note[] }> {
+): Promise<Reached> {
   const { target, result, notes } = await firstReached(targets, async (target) => {
     const stream = await open(place, target, looking);
     return await handshake(stream, target, place.options);

@@ -8,7 +8,7 @@ import { ClientFailure } from "../client.ts";
 import { mark } from "../remote-functions.ts";
 import { runAsUser } from "../remote-shell.ts";
 import { words } from "../sudo.ts";
-import { doesNotReach, doesNotResolve, firstReached, type Note, type Place } from "./proof.ts";
+import { doesNotReach, doesNotResolve, firstReached, type Place, type Reached } from "./proof.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** The words are a number of seconds, the target, and host:port. `--capath`: no other authority counts. */
@@ -30,7 +30,7 @@ export async function proveByTool(
   place: Place,
   targets: readonly string[],
   there: Surroundings,
-): Promise<{ target: string; notes: Note[] } | undefined> {
+): Promise<Reached | undefined> {
   const tool = ["curl", "openssl"].find((program) => there.programs.has(program));
   if (tool === undefined) return undefined;
   return await firstReached(targets, (target) => proveOne(place, target, there, tool));
