@@ -31,7 +31,7 @@ export const basics = [
  * keep FILE                  it is put back, or taken away again if it wasn't there, unless all ends well
  * publish                    gives all that was staged their names, and tells each: "changed FILE"
  * remove FILE                "removed FILE"
- * settle                     all ended well
+ * settle                     all ended well, and the names are on the disk, too
  *
  * Whatever ends the script before `settle` takes the temporary files away, puts back what was kept, and takes the
  * directories away, unless something is in them: an empty one would hide another store.
@@ -42,12 +42,13 @@ export const functions = [
   basics,
   'root() { $as "$@"; };',
   `temporary() { t=\${1%/*}/.\${1##*/}.drydock; };`,
-  "made= ; staged= ; temporaries= ; expected= ; kept= ; new= ;",
+  "made= ; staged= ; temporaries= ; expected= ; kept= ; new= ; parents= ;",
   "undo() { for f in $staged; do temporary $f; root rm -f $t; done;",
   "  for f in $kept; do temporary $f; root mv -f -T $t-before $f; done;",
   "  for f in $new; do root rm -f $f; done;",
   "  for d in $made; do root rmdir $d; done 2>/dev/null; };",
-  "settle() { for f in $kept; do temporary $f; root rm -f $t-before; done; kept= ; new= ; made= ; };",
+  'settle() { if [ -n "$parents" ]; then sync $parents 2>/dev/null || sync; fi; parents= ; new= ; made= ;',
+  "  for f in $kept; do temporary $f; root rm -f $t-before; done; kept= ; };",
   'trap undo EXIT; trap : PIPE; trap "problem interrupted" HUP INT TERM;',
 
   "make() { if [ -d $1 ]; then return; fi;",
@@ -66,12 +67,11 @@ export const functions = [
   "  done; sync $temporaries 2>/dev/null || sync;",
   "};",
   "publish() {",
-  "  parents= ; for f in $staged; do temporary $f;",
+  "  for f in $staged; do temporary $f;",
   '    said=$(root mv -f -T $t $f 2>&1) || problem "write $f:" "$said";',
   `    echo ${mark}changed $f; parents="$parents \${f%/*}";`,
-  `  done; for d in $made; do parents="$parents \${d%/*}"; done;`,
-  "  staged= ; sync $parents 2>/dev/null || sync;",
+  `  done; staged= ; for d in $made; do parents="$parents \${d%/*}"; done;`,
   "};",
   'remove() { said=$(root rm -f $1 2>&1) || problem "remove $1:" "$said";',
-  `  echo ${mark}removed $1; sync \${1%/*} 2>/dev/null || sync; };`,
+  `  echo ${mark}removed $1; parents="$parents \${1%/*}"; };`,
 ].join(" ");
