@@ -13,6 +13,7 @@ import { type Digest, digestOf, shortDigest } from "../../src/oci/digest.ts";
 import { blobPath, tagCurrentLinkPath } from "../../src/oci/storage.ts";
 import { hostPlatform } from "../lab/host-files.ts";
 import { type Site, startSite } from "../lab/site.ts";
+import { beside } from "./beside.ts";
 import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./connected.ts";
 import { drydock } from "./drydock.ts";
 import { treeOf } from "./site-state.ts";
@@ -129,13 +130,8 @@ describe("status", { timeout: 600_000 }, () => {
       const lock = await takeLock("site", "/srv/docker-registry");
       process.stdin.resume().on("end", () => lock.release());
       console.log("held");`;
-    const { code, stdout } = await site.run("/bin/sh", [
-      "-c",
-      '(sleep 8) | "$1" --input-type=module -e "$2" & sleep 2; "$1" "$3" status --json; kill %1 2>/dev/null; wait',
-      ...["sh", process.execPath, locked, join(import.meta.dirname, "../../bin/drydock.js")],
-    ]);
+    const { code, told } = await beside(site, locked, () => status());
     assert.equal(code, 0);
-    const told: SiteStatus = JSON.parse(stdout.slice(stdout.indexOf("{")));
     assert.match(
       told.findings.map(textOf).join("\n"),
       /ok action: another drydock \(process \d+\) is working/,
@@ -173,12 +169,10 @@ describe("status", { timeout: 600_000 }, () => {
       absent.errors,
       /^error container: there is no container "registry" \| `drydock install BUNDLE`/,
     );
-    const listener = 'require("net").createServer().listen(443,"0.0.0.0",()=>console.log("up"))';
-    const { stdout } = await site.run("/bin/sh", [
-      "-c",
-      '"$1" -e "$2" & pid=$!; sleep 1; "$1" "$3" status; kill $pid; wait',
-      ...["sh", process.execPath, listener, join(import.meta.dirname, "../../bin/drydock.js")],
-    ]);
+    const listener = `import { createServer } from "node:net";
+      const server = createServer().listen(443, "0.0.0.0", () => console.log("up"));
+      process.stdin.resume().on("end", () => server.close());`;
+    const { stdout } = await beside(site, listener, () => drydock(["status"], { on: site }));
     assert.match(stdout, /port: 443 is taken by \S+ \(process \d+\)/);
     await install();
     await isWell();
