@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
-import { request } from "node:https";
+import { Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { BundleIndex } from "../../src/archive/bundle-index.ts";
@@ -85,26 +85,32 @@ export async function pullAll(
   { repositories }: Pick<BundleIndex, "repositories">,
 ): Promise<Record<string, string>> {
   const bad: Record<string, string> = {};
+  const agent = new Agent({ keepAlive: true });
   for (const [name, { revisions, layers }] of Object.entries(repositories)) {
     for (const digest of revisions) {
-      const got = await pulled(layout, `${name}/manifests/${digest}`);
+      const got = await pulled(layout, `${name}/manifests/${digest}`, agent);
       if (got !== digest) bad[`${name}@${digest}`] = got;
     }
     for (const digest of layers) {
-      const got = await pulled(layout, `${name}/blobs/${digest}`);
+      const got = await pulled(layout, `${name}/blobs/${digest}`, agent);
       if (got !== digest) bad[`${name}@${digest}`] = got;
     }
   }
+  agent.destroy();
   return bad;
 }
 
 const kinds = ["image.manifest", "image.index"].map((kind) => `application/vnd.oci.${kind}.v1+json`);
 
 /** The digest of what came, or the status. */
-export async function pulled(layout: SiteLayout, path: string): Promise<string> {
+export async function pulled(
+  layout: SiteLayout,
+  path: string,
+  agent: Agent | false = false,
+): Promise<string> {
   const ca = await readFile(layout.caCertificate);
   const url = `https://127.0.0.1/v2/${path}`;
-  const asked = request(url, { ca, headers: { accept: kinds.join(", ") }, agent: false }).end();
+  const asked = request(url, { ca, headers: { accept: kinds.join(", ") }, agent }).end();
   const [answer]: IncomingMessage[] = await once(asked, "response");
   if (answer === undefined) throw new Error(`${url}: no answer`);
   const hash = createHash("sha256");
