@@ -16,13 +16,11 @@ import { run, temporaryFolder } from "../certificates/tools.ts";
 import { memorySink } from "./memory-sink.ts";
 
 const now = new Date();
-let folder: string;
-let store: string;
+const folder = await temporaryFolder();
+const store = join(folder, "keys");
 let manifest: Manifest;
 
 before(async () => {
-  folder = await temporaryFolder();
-  store = join(folder, "keys");
   const file = join(folder, "plant-7.yaml");
   const image = "images: [alpine:3.20]";
   await writeFile(file, `name: plant-7\naddresses: [registry.plant7.lan, 10.0.0.10]\n${image}\n`);

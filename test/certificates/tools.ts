@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after } from "node:test";
 import { DrydockError, type ErrorKind } from "../../src/errors.ts";
 
-/** A temporary folder that goes with the test in which this is called, or with the whole file. */
+/** A temporary folder that goes with the test in which this is called, or with the whole file; not for hooks. */
 export async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), "drydock-certificates-"));
   after(() => rm(folder, { recursive: true, force: true }));

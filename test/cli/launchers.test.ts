@@ -13,19 +13,19 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { built } from "../e2e/drydock.ts";
 
 const root = join(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "drydock-launchers-"));
 
-/** A copy of what is installed: bin, package.json, dependencies, and a build of its own. */
-before(() => {
+/** A copy of what is installed: bin, package.json, dependencies, and the build. */
+before(async () => {
   for (const name of ["bin", "package.json"])
     cpSync(join(root, name), join(folder, name), { recursive: true });
   symlinkSync(join(root, "node_modules"), join(folder, "node_modules"));
   assert.equal(run(join(folder, "bin/drydock.js")).status, 2, "without a build");
-  const arguments_ = ["-p", join(root, "tsconfig.build.json"), "--outDir", join(folder, "dist")];
-  spawnSync(join(root, "node_modules/.bin/tsc"), arguments_);
-  assert.ok(existsSync(join(folder, "dist/cli/main.js")));
+  await built();
+  cpSync(join(root, "dist"), join(folder, "dist"), { recursive: true });
 });
 
 after(() => rmSync(folder, { recursive: true }));
