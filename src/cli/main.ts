@@ -5,6 +5,7 @@
 import { run } from "@oclif/core";
 import { nearest } from "../did-you-mean.ts";
 import { DrydockError } from "../errors.ts";
+import { whenInterruptible } from "../uninterrupted.ts";
 import { DrydockCommand } from "./base-command.ts";
 import { loadConfiguration, type Program } from "./configuration.ts";
 import { describeFailure, failureJson, failureText } from "./failure.ts";
@@ -100,6 +101,7 @@ function interruptions(program: Program, argv: readonly string[]): { promise: Pr
   const usual = keptText(program, argv);
   let signals = 0;
   const onSignal = async () => {
+    await whenInterruptible();
     // Who interrupts again does not want to wait for an answer, of a disk that hangs say.
     const text = ++signals > 1 ? usual : ((await sayInterrupted()) ?? usual);
     reject(new DrydockError("interrupted", text));

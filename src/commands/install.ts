@@ -127,7 +127,7 @@ export default class Install extends DrydockCommand {
   ];
   static override exitCodes = ["input", "integrity", "partial", "preflight", "host"] as const;
   static override whenInterrupted =
-    "What was placed is kept, nothing of it shows yet; run the same command to continue.";
+    "What was placed is kept: run the same command to continue. If some of it shows already, `drydock rollback` puts back what was before.";
 
   async run(): Promise<Result | DryRunResult> {
     const { args, flags } = await this.parse(Install);

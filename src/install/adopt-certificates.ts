@@ -8,7 +8,6 @@ import { dirname, join } from "node:path";
 import { describeCertificate, readCertificate } from "../certificates/inspect.ts";
 import { DrydockError } from "../errors.ts";
 import type { AdoptedContainer } from "../site/adopted.ts";
-import { makeFolder, writeDurably } from "../site/durable.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
 import { readCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
@@ -26,8 +25,6 @@ export interface AdoptedPair {
 export interface AdoptedCertificates {
   /** absent where there are none, or not all */
   pair?: AdoptedPair;
-  /** what gets one of drydock's names */
-  copies: { path: string; content: string; mode: number }[];
   findings: Finding[];
 }
 
@@ -45,28 +42,19 @@ export async function findCertificates(
   try {
     if (container === undefined) return await ownNames(layout);
     const found = await servedWith(layout, container, command);
-    return newOnes ? { ...found, copies: [], findings: [] } : found;
+    return newOnes ? { ...found, findings: [] } : found;
   } catch (error) {
     if (!(error instanceof DrydockError)) throw error;
-    return { copies: [], findings: newOnes ? [] : [findingOf(error, "adopt")] };
-  }
-}
-
-/** Durably; keys 0600. The originals stay. @throws DrydockError "host" */
-export async function placeCopies({ copies }: AdoptedCertificates): Promise<void> {
-  for (const { path, content, mode } of copies) {
-    await makeFolder(dirname(path));
-    await writeDurably(path, content, { mode });
+    return { findings: newOnes ? [] : [findingOf(error, "adopt")] };
   }
 }
 
 /** Without a container there are only drydock's names to go by. */
 async function ownNames(layout: SiteLayout): Promise<AdoptedCertificates> {
   const { ca, server, key } = await readCertificates(layout);
-  const none = { copies: [], findings: [] };
-  if (ca === undefined || server === undefined || key === undefined) return none;
+  if (ca === undefined || server === undefined || key === undefined) return { findings: [] };
   const pair = { ca: ca.toString(), server: server.toString(), key: key.toString() };
-  return { ...none, pair, findings: [describe(pair, layout.serverCertificate)] };
+  return { pair, findings: [describe(pair, layout.serverCertificate)] };
 }
 
 async function servedWith(
@@ -89,23 +77,21 @@ async function servedWith(
   const authority = await findAuthority(layout, container.certificate, server, newOnes);
   const pair = { ca: authority.text, server, key };
   const wanted = [
-    { path: layout.caCertificate, from: authority.path, content: pair.ca, mode: 0o644 },
-    { path: layout.serverCertificate, from: container.certificate, content: server, mode: 0o644 },
-    { path: layout.serverKey, from: container.key, content: key, mode: 0o600 },
+    { path: layout.caCertificate, from: authority.path, content: pair.ca },
+    { path: layout.serverCertificate, from: container.certificate, content: server },
+    { path: layout.serverKey, from: container.key, content: key },
   ];
-  const copies: AdoptedCertificates["copies"] = [];
   const findings = [describe(pair, container.certificate)];
-  for (const { path, from, content, mode } of wanted) {
+  for (const { path, from, content } of wanted) {
     const there = (await readBytesIfThere(path))?.toString("utf8");
     if (there === content) continue;
-    copies.push({ path, content, mode });
     if (there === undefined) findings.push(adoptFinding("ok", `${from} is copied to ${path}`));
     else
       findings.push(
         adoptFinding("error", `${path} is another one than ${from}, which is in use`, aside(path)),
       );
   }
-  return { pair, copies, findings };
+  return { pair, findings };
 }
 
 function aside(path: string): string {

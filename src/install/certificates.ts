@@ -3,7 +3,6 @@
  * doing. A site that has some keeps them while they cover its addresses, so that clients keep trusting.
  */
 import { createPrivateKey, createPublicKey, X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { checkCertificates, readCertificate } from "../certificates/inspect.ts";
@@ -15,9 +14,10 @@ import {
 } from "../certificates/request.ts";
 import { decryptKey } from "../certificates/secret.ts";
 import { createSitePair, issueServer } from "../certificates/server.ts";
-import { DrydockError, errorCode, errorText } from "../errors.ts";
+import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
-import { makeFolder, writeDurably } from "../site/durable.ts";
+import { readInterrupted } from "../site/journal.ts";
+import { type CertificateFiles, readCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import {
   type CertificateExpectations,
@@ -27,6 +27,7 @@ import {
   problemsOf,
   replacesAuthority,
 } from "./certificate-findings.ts";
+import { certificatesBefore } from "./change.ts";
 import type { Finding } from "./finding.ts";
 import { loopback } from "./settings.ts";
 
@@ -42,7 +43,7 @@ export interface CertificatePlan {
   /** keep: those at the site. take: the bundle's. make: a CA and a server certificate here. renew: a server certificate of the CA here. */
   action: "keep" | "take" | "make" | "renew";
   findings: Finding[];
-  /** Gives what has to be written. Making keys takes a moment, so it is done only after preflight. */
+  /** Gives all that the site will have. Making keys takes a moment, so it is done only after preflight. */
   pair(): Promise<Pair>;
 }
 
@@ -64,7 +65,17 @@ export async function planCertificates(
   layout: SiteLayout,
   options: CertificateOptions,
 ): Promise<CertificatePlan> {
-  const there = { ...(await readThere(layout)), ...options.adopted };
+  const there = { ...(await readThere(layout, `sha256:${bundle.digest}`)), ...options.adopted };
+  const plan = await planBeside(there, bundle, options);
+  // A CA's key that is there stays, also beside another CA: it is nowhere else.
+  return { ...plan, pair: async () => ({ ...there, ...(await plan.pair()) }) };
+}
+
+async function planBeside(
+  there: Partial<Pair>,
+  bundle: Bundle,
+  options: CertificateOptions,
+): Promise<CertificatePlan> {
   const present = isWhole(there) ? there : undefined;
   if (options.newCertificates) return planNew(bundle.index, there, options);
   const problems = present && checkCertificates(present, options);
@@ -98,24 +109,21 @@ function keep(present: Pair, findings: Finding[]): CertificatePlan {
  */
 export async function addressesServed(
   layout: SiteLayout,
+  bundleDigest: Digest,
   addresses: string[],
   { adopted, newCertificates }: Pick<CertificateOptions, "adopted" | "newCertificates">,
 ): Promise<string[]> {
-  const server = adopted?.server ?? (await readThere(layout)).server;
+  const server = adopted?.server ?? (await readThere(layout, bundleDigest)).server;
   if (server === undefined || newCertificates || addresses.length === 1) return addresses;
   const names = readCertificate(server, "server certificate").checkIP(loopback) !== undefined;
   return names ? addresses : addresses.filter((address) => address !== loopback);
 }
 
-/** Writes what the plan gives; keys 0600. Writes nothing where all is there. */
-export async function placeCertificates(plan: CertificatePlan, layout: SiteLayout): Promise<void> {
-  if (plan.action === "keep") return;
-  const { ca, server, key, caKey } = await plan.pair();
-  await makeFolder(layout.certs);
-  if (caKey !== undefined) await writeDurably(layout.caKey, caKey, { mode: 0o600 });
-  await writeDurably(layout.serverKey, key, { mode: 0o600 });
-  await writeDurably(layout.caCertificate, ca);
-  await writeDurably(layout.serverCertificate, server);
+/** What a plan gives, as it will be kept. */
+export async function plannedFiles({ pair }: CertificatePlan): Promise<CertificateFiles> {
+  const { ca, server, key, caKey } = await pair();
+  const bytes = (text: string) => Buffer.from(text);
+  return { ca: bytes(ca), server: bytes(server), key: bytes(key), caKey: caKey ? bytes(caKey) : undefined };
 }
 
 /** A CA that is there is never replaced unasked: its key here signs again, or the plan says what is in the way. */
@@ -240,27 +248,22 @@ function sameAuthority(one: string, other: string): boolean {
   return fingerprint(one) === fingerprint(other);
 }
 
-async function readThere(layout: SiteLayout): Promise<Partial<Pair>> {
-  const [ca, server, key, caKey] = await Promise.all(
-    [layout.caCertificate, layout.serverCertificate, layout.serverKey, layout.caKey].map(readIfThere),
-  );
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(server === undefined ? {} : { server }),
-    ...(key === undefined ? {} : { key }),
-    ...(caKey === undefined ? {} : { caKey }),
-  };
+/**
+ * Those that are at the site: of an install that was cut short, what it was about to show if it goes on now, and
+ * what was there before it if another bundle is installed. @throws DrydockError "host"
+ */
+async function readThere(layout: SiteLayout, bundleDigest: Digest): Promise<Partial<Pair>> {
+  const journal = await readInterrupted(layout);
+  const goesOn = journal?.action === "install" && journal.bundleDigest === bundleDigest;
+  const set = goesOn ? journal.certificatesAfter : undefined;
+  const files =
+    set === undefined
+      ? await certificatesBefore(layout, goesOn ? undefined : journal)
+      : await readCertificates(layout.certificateSet(set));
+  const there = Object.entries(files).filter(([, bytes]) => bytes !== undefined);
+  return Object.fromEntries(there.map(([name, bytes]) => [name, bytes.toString("utf8")]));
 }
 
 function isWhole(pair: Partial<Pair>): pair is Pair {
   return pair.ca !== undefined && pair.server !== undefined && pair.key !== undefined;
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, "utf8");
-  } catch (error) {
-    if (errorCode(error) === "ENOENT" || errorCode(error) === "ENOTDIR") return undefined;
-    throw new DrydockError("host", `read "${path}": ${errorText(error)}`, { cause: error });
-  }
 }

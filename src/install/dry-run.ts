@@ -1,14 +1,14 @@
 /** `drydock install --dry-run`: what an install would find and do. Writes nothing, not even a folder. */
-import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { storedBlobs, tagLinks } from "../archive/contents.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { type ContainerInfo, inspectContainer } from "../engine/container.ts";
 import { DrydockError } from "../errors.ts";
-import { type Digest, digestOf } from "../oci/digest.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { Reporter } from "../reporter.ts";
+import { setDigest } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import type { CertificatePlan } from "./certificates.ts";
+import { type CertificatePlan, plannedFiles } from "./certificates.ts";
 import { expectedImage } from "./expected-image.ts";
 import type { Finding } from "./finding.ts";
 import type { InstallOptions } from "./install.ts";
@@ -16,7 +16,7 @@ import { readTags } from "./link.ts";
 import type { Placement } from "./place.ts";
 import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { containerName, difference, isOurs } from "./registry-container.ts";
-import { takesPlace } from "./run.ts";
+import { takesPlace } from "./run-cast.ts";
 import { isEnforcing } from "./selinux.ts";
 import { registryImageFor } from "./serve.ts";
 
@@ -118,7 +118,7 @@ async function containerPlan(
     const expected = await expectedImage(engine, bundle, layout, image);
     const why =
       certificates.action === "keep"
-        ? await differenceOf(info, layout, settings, expected)
+        ? await differenceOf(info, layout, settings, certificates, expected)
         : "another certificate";
     if (why !== undefined) return `replaced: ${why}`;
     return info.State.Running && !info.State.Restarting ? "unchanged" : "started";
@@ -133,9 +133,10 @@ async function differenceOf(
   info: ContainerInfo,
   layout: SiteLayout,
   { port, access }: Prepared["settings"],
+  plan: CertificatePlan,
   image = "one that is not known yet",
 ): Promise<string | undefined> {
-  const certificate = digestOf(await readFile(layout.serverCertificate));
+  const certificates = setDigest(await plannedFiles(plan));
   const relabel = await isEnforcing();
-  return difference(info, { layout, port, access, imageId: image, certificate, relabel });
+  return difference(info, { layout, port, access, imageId: image, certificates, relabel });
 }

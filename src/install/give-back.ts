@@ -18,14 +18,15 @@ import {
   writeAdopted,
 } from "../site/adopted.ts";
 import { cannotWrite, syncFolder } from "../site/durable.ts";
-import { readInterrupted, readJournal } from "../site/journal.ts";
+import { type Journal, readInterrupted, readJournal } from "../site/journal.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
-import { giveBackCertificates } from "../site/kept-certificates.ts";
+import { readCertificates, showCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { currentRelease, forgetSite, listReleases } from "../site/record.ts";
+import { currentRelease, forgetSite, listReleases, type ReleaseRecord } from "../site/record.ts";
 import { restoreAdopted } from "./adopted-container.ts";
 import { removeContainers } from "./containers.ts";
-import { releaseBefore } from "./history.ts";
+import { asFiles, type FileValue, filesAsTags, setFiles } from "./files.ts";
+import { releaseBefore, tagsAtEnd } from "./history.ts";
 import { checkPort } from "./preflight-host.ts";
 import { tryWays } from "./prove.ts";
 import { containerName, isOurs } from "./registry-container.ts";
@@ -81,7 +82,8 @@ export async function giveBack(
     () => setTags(wanted, layout),
     ({ moved, removed }) => `${moved} moved, ${removed} removed`,
   );
-  const differed = await giveBackCertificates(layout);
+  await setFiles(await filesToReturn(layout), layout);
+  const differed = await showCertificates(await readCertificates(layout.adopted), layout);
   await runStep(reporter, "container", async () => {
     await removeContainers(engine, layout);
     if (container !== undefined) await bringBack(engine, layout, container);
@@ -165,15 +167,23 @@ async function leaving(layout: SiteLayout): Promise<ReleaseName> {
 
 /** The tags that drydock's releases have set, with their values from before. What clients pushed is left alone. */
 async function tagsToReturn(layout: SiteLayout, { tagsBefore }: AdoptedRecord): Promise<TagValue[]> {
-  const inEffect = (await listReleases(layout)).filter(({ rolledBackAt }) => rolledBackAt === undefined);
-  const journal = await readJournal(layout);
-  const tables = [...inEffect, ...(journal === undefined ? [] : [journal])].flatMap((one) => [
-    one.tagsBefore,
-    one.tagsAfter,
-  ]);
+  const tables = (await changes(layout)).flatMap((one) => [one.tagsBefore, one.tagsAfter]);
   // Each tag once.
   const names = tagTable(tables.flatMap(tagList));
   return valuesOf(names, tagsBefore);
+}
+
+/** The names below files/ likewise. */
+async function filesToReturn(layout: SiteLayout): Promise<FileValue[]> {
+  const undone = (await changes(layout)).reverse().map(filesAsTags);
+  return asFiles(tagsAtEnd({ undone, redone: [] }));
+}
+
+/** All that drydock has changed there, in that order. */
+async function changes(layout: SiteLayout): Promise<(ReleaseRecord | Journal)[]> {
+  const inEffect = (await listReleases(layout)).filter(({ rolledBackAt }) => rolledBackAt === undefined);
+  const journal = await readJournal(layout);
+  return [...inEffect, ...(journal === undefined ? [] : [journal])];
 }
 
 /** The site is theirs again. The record of the adoption last but one, so that a run that was killed goes on. */

@@ -5,6 +5,7 @@
 import { DrydockError } from "../errors.ts";
 import { hexOf, shortDigest } from "../oci/digest.ts";
 import type { ReleaseRecord } from "../site/record.ts";
+import { asFiles, type FileValue, filesAsTags } from "./files.ts";
 import { type TagValue, tagList, valuesOf } from "./tags.ts";
 
 /** What leads from the current release to another. */
@@ -48,11 +49,24 @@ function line(record: ReleaseRecord, records: readonly ReleaseRecord[]): Release
   return before === undefined ? [record] : [record, ...line(before, records)];
 }
 
+type Moved = Pick<ReleaseRecord, "tagsBefore" | "tagsAfter">;
+
+/** The same for the names below files/. */
+export function filesAtEnd({ undone, redone }: Way): FileValue[] {
+  return asFiles(tagsAtEnd({ undone: undone.map(filesAsTags), redone: redone.map(filesAsTags) }));
+}
+
 /**
  * What every tag that the way touches will name at its end. What no bundle of them set is not among them.
  * Undone, a tag gets the value from before the earliest of those that set it.
  */
-export function tagsAtEnd({ undone, redone }: Way): TagValue[] {
+export function tagsAtEnd({
+  undone,
+  redone,
+}: {
+  undone: readonly Moved[];
+  redone: readonly Moved[];
+}): TagValue[] {
   const values = new Map<string, TagValue>();
   const set = (value: TagValue) => values.set(`${value.repository}:${value.tag}`, value);
   for (const { tagsBefore, tagsAfter } of undone) valuesOf(tagsAfter, tagsBefore).forEach(set);

@@ -4,28 +4,35 @@
  */
 import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import { tagLinks } from "../archive/contents.ts";
 import type { Bundle } from "../archive/reader.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
 import { makeFolder, writeDurably } from "../site/durable.ts";
-import { removeJournal } from "../site/journal.ts";
+import { type Journal, removeJournal } from "../site/journal.ts";
+import { keepCertificates, readCertificates, showCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { claimSite, rememberSite, type ServeSettings, type SiteChoices } from "../site/record.ts";
+import { claimSite } from "../site/marker.ts";
+import { rememberSite, type ServeSettings, type SiteChoices } from "../site/record.ts";
+import { freeReserve } from "../site/reserve.ts";
 import { beginAdoption } from "./adopt.ts";
-import { placeCopies } from "./adopt-certificates.ts";
-import { beginInstall, putOthersBack } from "./begin.ts";
-import { type CertificatePlan, placeCertificates } from "./certificates.ts";
+import { type CertificatePlan, plannedFiles } from "./certificates.ts";
+import { beginChange, putOthersBack } from "./change.ts";
+import { fileList, filesOf, setFiles } from "./files.ts";
 import { type Finding, failOnErrors } from "./finding.ts";
+import { removeUnusedCertificates, removeUnusedFiles } from "./kept.ts";
 import { removeLeftovers } from "./leftovers.ts";
-import { link } from "./link.ts";
+import { type LinkResult, link } from "./link.ts";
 import { place } from "./place.ts";
-import { prepare, withBundle } from "./prepare.ts";
+import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { type Proof, type ProofKind, prove } from "./prove.ts";
 import { type PruneOptions, type PruneResult, pruneSite } from "./prune.ts";
 import { writeReceipt } from "./receipt.ts";
-import { completeRelease, differs } from "./release.ts";
+import { completeRelease, differs, type NewRelease } from "./release.ts";
+import type { RunResult } from "./run.ts";
 import { registryImageFor, serveRelease } from "./serve.ts";
 import { type TimedReporter, timedReporter } from "./step-times.ts";
+import { undone } from "./undo.ts";
 
 export interface InstallOptions {
   /** a path, or "-" for standard input */
@@ -103,12 +110,8 @@ async function installBundle(
 ): Promise<InstallResult> {
   const { index } = bundle;
   const digest: Digest = `sha256:${bundle.digest}`;
-  const { settings, chosen, engine, placement, certificates, adoption, findings } = await prepare(
-    bundle,
-    layout,
-    options,
-    reporter,
-  );
+  const prepared = await prepare(bundle, layout, options, reporter);
+  const { settings, chosen, engine, placement, certificates, adoption, findings } = prepared;
   options.onFindings?.(findings);
   failOnErrors(findings);
   const registryImage = await registryImageFor(index, engine);
@@ -116,46 +119,19 @@ async function installBundle(
   if (adoption) await beginAdoption(layout, adoption);
   await claimSite(layout);
   await removeLeftovers(layout);
-  await putOthersBack(layout, digest, reporter);
+  await putOthersBack(engine, layout, { action: "install", bundleDigest: digest }, reporter);
   await runStep(reporter, "place", (step) => place(bundle, placement, layout, step));
   await keepIndex(bundle, layout, digest);
-  const release = { index, digest, settings, chosen, registryImage, placed: placement.needed };
-  const effect =
-    certificates.action !== "keep" || placement.files.length > 0 || (await differs(layout, release));
-  const tagsBefore = effect ? await beginInstall(layout, index, digest) : {};
-  const links = await runStep(
-    reporter,
-    "link",
-    () => link(index, layout),
-    ({ tags }) => `${tags} tags moved`,
-  );
-  if (adoption) await placeCopies(adoption.certificates);
-  await placeCertificates(certificates, layout);
-  const run = await runStep(
-    reporter,
-    "run",
-    () =>
-      serveRelease(
-        engine,
-        layout,
-        { bundleDigest: digest, registryImage, settings },
-        adoption?.record.container,
-      ),
-    ({ why }) => why ?? "unchanged",
-  );
-  const proof = await prove(
-    {
-      ca: await readFile(layout.caCertificate),
-      addresses: settings.addresses,
-      port: settings.port,
-      repositories: index.repositories,
-      ...(options.prove === "full" ? { full: index } : {}),
-    },
-    reporter,
-  );
-  if (effect) await completeRelease(layout, release, tagsBefore);
+  const release: NewRelease = {
+    ...{ index, digest, settings, chosen, registryImage, placed: placement.needed },
+    certificates: await keepCertificates(layout, await plannedFiles(certificates)),
+  };
+  const { effect, links, run, proof } = await show(release, prepared, layout, options, reporter);
   await rememberSite(layout);
+  await run.dismissOld();
   await removeJournal(layout);
+  await removeUnusedCertificates(layout);
+  await removeUnusedFiles(layout);
   const changed = effect || links.links > 0 || run.changed;
   const done = {
     placed: placement.needed,
@@ -182,6 +158,72 @@ async function installBundle(
       findings,
     },
   };
+}
+
+/**
+ * The steps that change what is served, up to the moment in which the release is the current one. If one of them
+ * fails, all is put back. certs/ comes last: until then, each container has its own.
+ */
+async function show(
+  release: NewRelease,
+  { engine, adoption, command }: Prepared,
+  layout: SiteLayout,
+  options: InstallOptions,
+  reporter: Reporter,
+): Promise<{ effect: boolean; links: LinkResult; run: RunResult; proof: Proof }> {
+  const { index, digest, settings, registryImage, certificates } = release;
+  const effect = await differs(layout, release);
+  const journal = effect ? await beginInstall(release, layout, options.typed && command({})) : undefined;
+  let run: RunResult | undefined;
+  try {
+    const links = await runStep(
+      reporter,
+      "link",
+      async () => {
+        const linked = await link(index, layout);
+        await setFiles(fileList(filesOf(index)), layout);
+        return linked;
+      },
+      ({ tags }) => `${tags} tags moved`,
+    );
+    const served = { bundleDigest: digest, registryImage, settings };
+    const { container: adopted } = adoption?.record ?? {};
+    run = await runStep(
+      reporter,
+      "run",
+      () =>
+        serveRelease(engine, layout, served, certificates, {
+          ...(adopted && { adopted }),
+          portCommand: (port) => command({ port }),
+        }),
+      ({ why }) => why ?? "unchanged",
+    );
+    const { addresses, port } = settings;
+    const set = layout.certificateSet(certificates);
+    const full = options.prove === "full" ? { full: index } : {};
+    const ca = await readFile(set.caCertificate);
+    const proof = await prove({ ca, addresses, port, repositories: index.repositories, ...full }, reporter);
+    await run.settle();
+    await freeReserve(layout);
+    if (journal) {
+      await showCertificates(await readCertificates(set), layout);
+      await completeRelease(layout, release, journal);
+    }
+    return { effect, links, run, proof };
+  } catch (error) {
+    throw await undone(error, { engine, layout, journal, registry: run, again: command({}) });
+  }
+}
+
+async function beginInstall(
+  { index, digest, certificates }: NewRelease,
+  layout: SiteLayout,
+  command: string | undefined,
+): Promise<Journal> {
+  return await beginChange(layout, {
+    ...{ action: "install", bundleDigest: digest, name: index.name, release: index.release },
+    ...{ command, certificates, tags: [...tagLinks(index)], files: fileList(filesOf(index)) },
+  });
 }
 
 /** Keeps the bundle index in the release's folder: with it the release can be put back without the stick. */

@@ -2,37 +2,42 @@
  * What an action that was killed left under temporary names. Nothing refers to it, and whoever comes later
  * doesn't come upon it by himself; but it takes room, and a key may be among it.
  */
-import { rm, rmdir } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isDigest } from "../oci/digest.ts";
 import { tagCurrentLinkPath, tagIndexLinkPath } from "../oci/storage.ts";
 import { cannotWrite, namesIn, removeTemporaries } from "../site/durable.ts";
-import { readJournal } from "../site/journal.ts";
+import { type Journal, readJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { freeReserve } from "../site/reserve.ts";
+import { removeHalfCopied } from "./files.ts";
 import { eachOf, tagList } from "./tags.ts";
 
 /**
- * Removes it: in the site's own folders, and in those of the tags that the journal names. To be called with
+ * Removes it: in the site's own folders, and in those of the tags and files that the journal names. To be called with
  * the site's lock held, before the journal goes. @throws DrydockError "host"
  */
 export async function removeLeftovers(layout: SiteLayout): Promise<void> {
   const digests = (await namesIn(layout.releases)).map((name) => `sha256:${name}`).filter(isDigest);
-  const releases = digests.map((digest) => layout.release(digest));
-  const own = [layout.root, layout.certs, ...releases.flatMap(({ folder, certs }) => [folder, certs])];
-  for (const folder of own) await removeTemporaries(folder);
+  const releases = digests.map((digest) => layout.release(digest).folder);
+  const sets = (await namesIn(layout.keptCertificates)).map((name) => join(layout.keptCertificates, name));
+  for (const folder of [layout.root, layout.certs, ...releases, ...sets]) await removeTemporaries(folder);
+  await freeReserve(layout);
   await removeIncoming(layout);
-  for (const digest of digests) await removeIfEmpty(dirname(layout.release(digest).stagedFile(digest)));
-  await eachOf(await foldersOfTags(layout), removeTemporaries);
+  const journal = await readJournal(layout);
+  if (journal === undefined) return;
+  await eachOf(foldersOfTags(journal, layout), removeTemporaries);
+  await removeHalfCopied(Object.keys({ ...journal.filesBefore, ...journal.filesAfter }), layout);
 }
 
 /** Of the tags that an action moved, or was about to move. */
-async function foldersOfTags(layout: SiteLayout): Promise<Set<string>> {
-  const journal = await readJournal(layout);
-  const moved = journal === undefined ? [] : [journal.tagsBefore, journal.tagsAfter].flatMap(tagList);
-  const paths = moved.flatMap(({ repository, tag, digest }) => [
-    tagCurrentLinkPath(repository, tag),
-    tagIndexLinkPath(repository, tag, digest),
-  ]);
+function foldersOfTags({ tagsBefore, tagsAfter }: Journal, layout: SiteLayout): Set<string> {
+  const paths = [tagsBefore, tagsAfter]
+    .flatMap(tagList)
+    .flatMap(({ repository, tag, digest }) => [
+      tagCurrentLinkPath(repository, tag),
+      tagIndexLinkPath(repository, tag, digest),
+    ]);
   return new Set(paths.map((path) => dirname(join(layout.storage, path))));
 }
 
@@ -43,9 +48,4 @@ async function removeIncoming({ incoming }: SiteLayout): Promise<void> {
   } catch (error) {
     throw cannotWrite(incoming, error);
   }
-}
-
-/** All files of a release have got their names, and it was killed right then. */
-async function removeIfEmpty(folder: string): Promise<void> {
-  await rmdir(folder).catch(() => {});
 }

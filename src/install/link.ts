@@ -18,8 +18,14 @@ export async function readTags(index: BundleIndex, layout: SiteLayout): Promise<
   return await readTagsNow(tagLinks(index), layout);
 }
 
-/** @returns how many links were written: 0 if all were there @throws DrydockError "host" */
-export async function link(index: BundleIndex, layout: SiteLayout): Promise<{ links: number; tags: number }> {
+/** How many were written: 0 if all were there. */
+export interface LinkResult {
+  links: number;
+  tags: number;
+}
+
+/** @throws DrydockError "host" */
+export async function link(index: BundleIndex, layout: SiteLayout): Promise<LinkResult> {
   const links = await missing(contentLinks(index), layout);
   const folders = new Set<string>();
   await eachOf(links, (one) => writeLink(one, layout, folders));

@@ -14,9 +14,14 @@ export async function move(from: string, to: string): Promise<void> {
   }
 }
 
+/** Where a copy lies until it is whole. */
+export function copyOnItsWay(to: string): string {
+  return join(dirname(to), `.${basename(to)}.incoming`);
+}
+
 /** Copies a synced file to another place: under a temporary name beside it, synced, renamed. */
 export async function copy(from: string, to: string): Promise<void> {
-  const temporary = join(dirname(to), `.${basename(to)}.incoming`);
+  const temporary = copyOnItsWay(to);
   try {
     await copyFile(from, temporary);
     const file = await open(temporary, "r+");

@@ -17,7 +17,7 @@ import type { Step } from "../reporter.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { blobNames } from "./blob-names.ts";
 import { BlobPlacer, type Missing } from "./blob-placer.ts";
-import { planFiles, type ShownFile, showFiles } from "./files.ts";
+import { differingFiles, type FileValue, fileList, filesOf } from "./files.ts";
 import { unpackCarried, unpackSeed } from "./unpack-seed.ts";
 
 /** With the eight fsyncs of blob-placer.ts, the fastest of those measured; the thread pool must have 16. */
@@ -26,8 +26,8 @@ const readers = 4;
 /** What of a bundle is not at the site yet. */
 export interface Placement {
   missing: Missing;
-  /** what the manifest's `files:` carried and is not seen at the site yet */
-  files: ShownFile[];
+  /** what the manifest's `files:` carried and is not shown at the site yet */
+  files: FileValue[];
   /** what that will take */
   needed: { blobs: number; bytes: number };
 }
@@ -52,8 +52,8 @@ export async function planPlacement(
   }
   for (const [digest, size] of packageBlobs(index)) await look(digest, size, release.packageFile(digest));
   const sizes = new Map(index.blobs.map(({ digest, size }) => [digest, size]));
-  const files = await planFiles(index.files, layout, release);
-  for (const { digest, staged } of files) await look(digest, sizes.get(digest) ?? 0, staged);
+  for (const { digest } of index.files) await look(digest, sizes.get(digest) ?? 0, layout.keptFile(digest));
+  const files = await differingFiles(fileList(filesOf(index)), layout);
   const bytes = missing.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
   return { missing, files, needed: { blobs: missing.size, bytes } };
 }
@@ -110,8 +110,6 @@ export async function place(
     await writer.end();
   }
   writer.checkComplete();
-  // Only now is it certain that the bundle is whole: nothing that people see has changed so far.
-  await showFiles(placement.files);
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {

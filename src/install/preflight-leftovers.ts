@@ -67,7 +67,7 @@ export async function checkJournal(layout: SiteLayout, digest: Digest): Promise<
     const text = `a prune of ${minute(new Date(prune.begunAt))} was cut short: the next one completes it`;
     return [{ check: "leftovers", level: "ok", text }];
   }
-  const { action, bundleDigest, name, release, begunAt } = journal;
+  const { action, bundleDigest, name, release, begunAt, command } = journal;
   const when = `of ${minute(new Date(begunAt))} was cut short`;
   if (action === "install" && bundleDigest === digest) {
     return [{ check: "leftovers", level: "ok", text: `the install of this bundle ${when}: it goes on` }];
@@ -77,7 +77,7 @@ export async function checkJournal(layout: SiteLayout, digest: Digest): Promise<
       check: "leftovers",
       level: "warning",
       text: `the ${action} of ${name}, release ${release}, ${when}`,
-      hint: "Its tags are put back first to what they named before it. To complete it instead, run its command again.",
+      hint: `Tags, files and certificates are put back first to what they were before it. To complete it instead: ${command === undefined ? "run its command again." : `\`${command}\``}`,
     },
   ];
 }

@@ -4,7 +4,7 @@ import { access, readdir, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { isClaimed, leftAt } from "../site/record.ts";
+import { isClaimed, leftAt } from "../site/marker.ts";
 import type { Finding } from "./finding.ts";
 import type { SpaceNeeded } from "./space.ts";
 

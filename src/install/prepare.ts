@@ -42,6 +42,8 @@ export interface Prepared {
   adoption: Adoption | undefined;
   /** of preflight; errors among them are not thrown here */
   findings: Finding[];
+  /** gives the command to type, with other flags */
+  command: (changes: FlagChanges) => string;
 }
 
 /** Opens the bundle for `work`, with the site's lock held. @throws DrydockError as install() */
@@ -90,10 +92,10 @@ export async function prepare(
   });
   const adopted = adoption?.certificates.pair;
   const { settings: wanted, chosen } = settingsFor(index, { ...adoption?.choices, ...choices }, served);
-  const addresses = await addressesServed(layout, wanted.addresses, { adopted, newCertificates });
+  const digest: Digest = `sha256:${bundle.digest}`;
+  const addresses = await addressesServed(layout, digest, wanted.addresses, { adopted, newCertificates });
   const settings = { ...wanted, addresses };
   options.checkAddresses?.(addresses);
-  const digest: Digest = `sha256:${bundle.digest}`;
   const placement = await planPlacement(index, layout, digest);
   const certificates = isBlocked(adoption)
     ? keepAsTheyAre
@@ -126,7 +128,7 @@ export async function prepare(
       checkClients: checkClients && (() => checkClients(addresses, index)),
     }),
   );
-  return { served, settings, chosen, engine, placement, certificates, adoption, findings };
+  return { served, settings, chosen, engine, placement, certificates, adoption, findings, command };
 }
 
 /** What is wrong with the certificates that would be taken over is told there. */

@@ -22,7 +22,7 @@ export async function checkJournal(layout: SiteLayout): Promise<void> {
   if (journal === undefined) return;
   const what = `the ${journal.action} ${journal.action === "rollback" ? "to" : "of"} ${nameOf(journal)}`;
   throw new DrydockError("preflight", `prune: ${what}, was cut short`, {
-    hint: "Run its command again to complete it, or `drydock rollback` to undo an install; then prune.",
+    hint: `${journal.command === undefined ? "Run its command again" : `\`${journal.command}\``} to complete it, or \`drydock rollback\` to undo an install; then prune.`,
   });
 }
 

@@ -5,7 +5,10 @@ import type { BundleIndex } from "../archive/bundle-index.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { digestOfFile } from "./files.ts";
+import type { ReleaseRecord } from "../site/record.ts";
+import { digestOfFile, type FileValue } from "./files.ts";
+import { usedFiles } from "./kept.ts";
+import type { LeftTag } from "./prune-history.ts";
 import { eachOf } from "./tags.ts";
 
 /** A bundle, and what it brought. */
@@ -41,24 +44,39 @@ export async function foldersToRemove(
   return found.filter(({ names, whole }) => whole || names.length > 0);
 }
 
-/** Only what is still as it was carried, and what no kept release shows under that name. */
-export async function filesToRemove(
-  layout: SiteLayout,
-  kept: readonly Brought[],
-  removed: readonly Brought[],
-): Promise<string[]> {
-  const keptNames = new Set(kept.flatMap(({ index }) => index.files.map(({ name }) => name)));
-  const carried = Map.groupBy(
-    removed.flatMap(({ index }) => index.files).filter(({ name }) => !keptNames.has(name)),
-    ({ name }) => name,
-  );
-  const found: string[] = [];
-  await eachOf(carried, async ([name, files]) => {
-    const path = join(layout.files, name);
-    const now = await digestOfFile(path);
-    if (files.some(({ digest }) => digest === now)) found.push(path);
+/** Of the names below files/ those that still show what the releases gave them: any other is somebody else's. */
+export async function filesToSet(layout: SiteLayout, left: readonly LeftTag[]): Promise<FileValue[]> {
+  const found: FileValue[] = [];
+  await eachOf(left, async ({ given, tag: name, digest }) => {
+    const now = await digestOfFile(join(layout.files, name));
+    if (now === undefined || !given.has(now) || now === digest) return;
+    const there = digest !== undefined && (await isThere(layout.keptFile(digest)));
+    found.push({ name, digest: there ? digest : undefined });
   });
   return found;
+}
+
+/** The kept ones that no release needs, and those that go and are no other names of these. */
+export async function filesThatFree(
+  layout: SiteLayout,
+  kept: readonly ReleaseRecord[],
+  set: readonly FileValue[],
+): Promise<string[]> {
+  const used = new Set([...usedFiles(kept)].map((digest) => layout.keptFile(digest)));
+  const unused = (await namesIn(layout.keptFiles))
+    .map((name) => join(layout.keptFiles, name))
+    .filter((path) => !used.has(path));
+  const own = await Promise.all(
+    set.map(async ({ name }) => {
+      const path = join(layout.files, name);
+      return (await lstat(path)).nlink === 1 ? [path] : [];
+    }),
+  );
+  return [...unused, ...own.flat()];
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
 }
 
 /** As files are long, those in folders too. What is not there counts nothing. */

@@ -4,7 +4,8 @@
  */
 import type { Digest } from "../oci/digest.ts";
 import type { ReleaseRecord } from "../site/record.ts";
-import { releaseBefore, tagsAtEnd } from "./history.ts";
+import { filesAsTags, fileTable } from "./files.ts";
+import { filesAtEnd, releaseBefore, tagsAtEnd } from "./history.ts";
 import { type TagValue, tagList, tagTable, valuesOf } from "./tags.ts";
 
 /**
@@ -45,9 +46,15 @@ export function historyWithout(
       ({ sequence }) => sequence < record.sequence && sequence > (base?.sequence ?? 0),
     );
     const { over, ...rest } = record;
-    const ends = tagTable(tagsAtEnd({ undone: [record, ...between], redone: [] }));
-    const tagsBefore = tagTable(valuesOf(record.tagsAfter, ends));
-    return { ...rest, ...(base === undefined ? {} : { over: base.bundleDigest }), tagsBefore };
+    const way = { undone: [record, ...between], redone: [] };
+    const tagsBefore = tagTable(valuesOf(record.tagsAfter, tagTable(tagsAtEnd(way))));
+    const files = fileTable(
+      filesAtEnd(way).filter(({ name }) => Object.hasOwn(record.filesAfter ?? {}, name)),
+    );
+    return {
+      ...{ ...rest, ...(base === undefined ? {} : { over: base.bundleDigest }), tagsBefore },
+      ...(record.filesBefore === undefined ? {} : { filesBefore: files }),
+    };
   });
 }
 
@@ -73,6 +80,12 @@ export function tagsLeft(kept: readonly ReleaseRecord[], removed: readonly Relea
       ...value,
       given: new Set(given.get(nameOfTag(value))?.map(({ digest }) => digest)),
     }));
+}
+
+/** The names below files/ likewise; `tag` is the name. */
+export function filesLeft(kept: readonly ReleaseRecord[], removed: readonly ReleaseRecord[]): LeftTag[] {
+  const asTags = (record: ReleaseRecord) => ({ ...record, ...filesAsTags(record) });
+  return tagsLeft(kept.map(asTags), removed.map(asTags));
 }
 
 export function nameOfTag({ repository, tag }: Pick<TagValue, "repository" | "tag">): string {

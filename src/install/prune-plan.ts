@@ -10,15 +10,24 @@ import { readBytesIfThere } from "../site/json-file.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { listRemains, type Remains } from "../site/pruned.ts";
 import { listReleases, type ReleaseRecord } from "../site/record.ts";
+import { type FileValue, filesOf } from "./files.ts";
 import { nameOf } from "./history.ts";
 import {
   type Brought,
   bytesOf,
   type FolderRemoval,
-  filesToRemove,
+  filesThatFree,
+  filesToSet,
   foldersToRemove,
 } from "./prune-folders.ts";
-import { historyWithout, keptReleases, type LeftTag, nameOfTag, tagsLeft } from "./prune-history.ts";
+import {
+  filesLeft,
+  historyWithout,
+  keptReleases,
+  type LeftTag,
+  nameOfTag,
+  tagsLeft,
+} from "./prune-history.ts";
 import { planRemoval, type StorageRemoval } from "./prune-storage.ts";
 import { readKept } from "./recorded.ts";
 import { readStorageTree, type StorageTree } from "./storage-tree.ts";
@@ -37,8 +46,8 @@ export interface PrunePlan {
   tags: TagValue[];
   storage: StorageRemoval;
   folders: FolderRemoval[];
-  /** below the site's files/, absolute */
-  files: string[];
+  /** below the site's files/; undefined: the name goes */
+  files: FileValue[];
   /** the registry's images in the engine, by the digests of their image manifests */
   registryImages: Digest[];
   /** what will be free again, as files are long; without the images in the engine */
@@ -76,7 +85,9 @@ export async function planPrune(
     const index = removed.find((one) => one.bundleDigest === bundleDigest)?.index;
     return index !== undefined && needed.some((value) => hasRevision(index, value));
   });
-  const files = await filesToRemove(layout, keptIndexes, removed);
+  const filesOfEach = (records: ReleaseRecord[]) =>
+    records.map((one) => withFiles(one, [...keptIndexes, ...removed]));
+  const files = await filesToSet(layout, filesLeft(filesOfEach(kept), filesOfEach(gone)));
   const isWhole = new Set(folders.filter(({ whole }) => whole).map(({ path }) => path));
   const earlier = remains.flatMap(({ bundleDigest, record }) =>
     record !== undefined && isWhole.has(layout.release(bundleDigest).folder) ? [record] : [],
@@ -89,7 +100,7 @@ export async function planPrune(
     ...{ releases, earlier, tags, storage, folders, files },
     registryImages: [...registryImages],
     bytes: await bytesOf([
-      ...[...storage.blobs.values(), ...files],
+      ...[...storage.blobs.values(), ...(await filesThatFree(layout, history, files))],
       ...folders.flatMap(({ path, names }) => names.map((name) => join(path, name))),
     ]),
   };
@@ -100,6 +111,13 @@ export function isNothing({ releases, tags, storage, folders, files }: PrunePlan
   const { revisions, tagIndexes, layers, blobs } = storage;
   const lists = [releases, tags, revisions, tagIndexes, layers, folders, files];
   return blobs.size === 0 && lists.every(({ length }) => length === 0);
+}
+
+/** A record of an earlier drydock does not say what the bundle carried. */
+function withFiles(record: ReleaseRecord, indexes: readonly Brought[]): ReleaseRecord {
+  if (record.filesAfter !== undefined) return record;
+  const index = indexes.find(({ bundleDigest }) => bundleDigest === record.bundleDigest)?.index;
+  return index === undefined ? record : { ...record, filesAfter: filesOf(index) };
 }
 
 async function indexesOf(layout: SiteLayout, records: readonly ReleaseRecord[]): Promise<Brought[]> {

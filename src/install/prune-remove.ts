@@ -77,16 +77,8 @@ async function removeIfEmpty(folder: string): Promise<boolean> {
   }
 }
 
-/** @param files of the site's files/ @throws DrydockError "host" */
-export async function removeFolders(
-  layout: SiteLayout,
-  folders: readonly FolderRemoval[],
-  files: readonly string[],
-): Promise<void> {
-  for (const path of files) {
-    await removed(path);
-    for (let at = dirname(path); at !== layout.files && (await removeIfEmpty(at)); at = dirname(at));
-  }
+/** @throws DrydockError "host" */
+export async function removeFolders(layout: SiteLayout, folders: readonly FolderRemoval[]): Promise<void> {
   for (const { path, names, whole } of folders) {
     for (const name of names) await removed(join(path, name));
     if (whole) await removed(path);

@@ -8,6 +8,7 @@
  * the rest and completes it.
  */
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { stopContainer } from "../engine/container.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
 import { DrydockError, errorText } from "../errors.ts";
@@ -18,13 +19,15 @@ import { readInterruptedPrune, removeJournal, writeJournal } from "../site/journ
 import type { SiteLayout } from "../site/layout.ts";
 import { takeOutOfHistory } from "../site/pruned.ts";
 import { currentRelease, findSite, type ReleaseRecord, writeRelease } from "../site/record.ts";
+import { setFiles } from "./files.ts";
+import { removeUnusedCertificates, removeUnusedFiles } from "./kept.ts";
 import { type Proof, prove } from "./prove.ts";
 import { checkJournal, checkUse, ourContainers } from "./prune-check.ts";
 import { nameOfTag } from "./prune-history.ts";
 import { isNothing, type PrunePlan, planPrune } from "./prune-plan.ts";
 import { removeBlobs, removeFolders, removeLinks, removeRegistryImages } from "./prune-remove.ts";
 import { refreshLastProof } from "./receipt.ts";
-import { serveRelease } from "./serve.ts";
+import { certificatesInEffect, serveCurrent } from "./serve.ts";
 import { readTagsNow, setTags, tagList } from "./tags.ts";
 
 export interface PruneOptions {
@@ -138,7 +141,7 @@ async function standingStill<T>(
   const start = async () => {
     // An engine that was restarted meanwhile has started it, too: it must not go on with what it saw.
     await stop();
-    return await serveRelease(engine, layout, current);
+    return await serveCurrent(engine, layout, current);
   };
   let result: T;
   try {
@@ -178,7 +181,10 @@ async function carryOut(
     () => `${storage.blobs.size} blobs`,
   );
   await runStep(reporter, "prune releases", async () => {
-    await removeFolders(layout, folders, files);
+    await setFiles(files, layout);
+    await removeFolders(layout, folders);
+    await removeUnusedFiles(layout);
+    await removeUnusedCertificates(layout);
     await removeRegistryImages(engine, registryImages);
   });
 }
@@ -198,7 +204,8 @@ async function proveKept(
     Object.entries(tags).map(([name, named]) => [name, { tags: named, revisions: [], layers: [] }]),
   );
   const { addresses, port } = settings;
-  return await prove({ ca: await readFile(layout.caCertificate), addresses, port, repositories }, reporter);
+  const { caCertificate } = layout.certificateSet(await certificatesInEffect(layout));
+  return await prove({ ca: await readFile(caCertificate), addresses, port, repositories }, reporter);
 }
 
 function resultOf(
@@ -215,7 +222,8 @@ function resultOf(
         .map(nameOfTag)
         .sort(),
       blobs: storage.blobs.size,
-      ...{ bytes, files },
+      bytes,
+      files: files.flatMap(({ name, digest }) => (digest === undefined ? [join(layout.files, name)] : [])),
     },
     putBack: tags
       .filter(({ digest }) => digest !== undefined)

@@ -9,6 +9,7 @@ import { blobPath } from "../oci/storage.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ReleaseRecord } from "../site/record.ts";
+import { fileList } from "./files.ts";
 import { type TagValue, tagList } from "./tags.ts";
 
 /** A release, and the index of its bundle. */
@@ -34,6 +35,18 @@ export interface Recorded {
   links: Map<string, Digest>;
   /** what the tags of all releases name together */
   tags: (TagValue & { digest: Digest })[];
+  /** what files/ shows of them together */
+  files: RecordedFile[];
+}
+
+export interface RecordedFile {
+  /** below files/ */
+  name: string;
+  digest: Digest;
+  /** in bytes */
+  size: number;
+  /** whose bundle has it */
+  release: KeptRelease;
 }
 
 /** @throws DrydockError "host" if it is gone, "integrity" if it is no bundle index. */
@@ -49,16 +62,19 @@ export function recordedOf(layout: SiteLayout, releases: readonly KeptRelease[],
   const blobs = new Map<string, RecordedBlob>();
   const links = new Map<string, Digest>();
   const tags = new Map<string, TagValue & { digest: Digest }>();
+  const files = new Map<string, RecordedFile>();
   const isCurrent = ({ record }: KeptRelease) => record.bundleDigest === current;
   for (const release of [...releases].sort((a, b) => Number(isCurrent(a)) - Number(isCurrent(b)))) {
     for (const blob of blobsOf(layout, release)) blobs.set(blob.path, blob);
     for (const { path, digest } of contentLinks(linked(release))) links.set(path, digest);
   }
-  for (const { record } of releases) {
+  for (const release of releases) {
+    const { record } = release;
     if (record.rolledBackAt !== undefined) continue;
     for (const one of tagList(record.tagsAfter)) tags.set(`${one.repository}:${one.tag}`, one);
+    for (const one of filesOfRelease(release)) files.set(one.name, one);
   }
-  return { blobs: [...blobs.values()], links, tags: [...tags.values()] };
+  return { blobs: [...blobs.values()], links, tags: [...tags.values()], files: [...files.values()] };
 }
 
 /** A tag that a rollback took away has taken the list of what it ever named along. */
@@ -77,4 +93,14 @@ function* blobsOf(layout: SiteLayout, release: KeptRelease): Generator<RecordedB
     if (role === "registry") yield { digest, size, path: folder.registryBlob(digest), release };
   for (const [digest, size] of packageBlobs(index))
     yield { digest, size, path: folder.packageFile(digest), release };
+  for (const { digest, size } of filesOfRelease(release))
+    yield { digest, size, path: layout.keptFile(digest), release };
+}
+
+/** None of one that an earlier drydock has installed: it did not keep them. */
+function filesOfRelease(release: KeptRelease): RecordedFile[] {
+  const sizes = new Map(release.index.blobs.map(({ digest, size }) => [digest, size]));
+  return fileList(release.record.filesAfter ?? {}).map(({ name, digest }) => ({
+    ...{ name, digest, size: sizes.get(digest) ?? 0, release },
+  }));
 }

@@ -9,19 +9,18 @@ import type { SiteLayout } from "../site/layout.ts";
 
 /** Its name, as the documented procedure has it. */
 export const containerName = "registry";
-/** The one it replaces, until the new one serves. */
+/** The one that served before, until all is complete. */
 export const previousName = "registry-previous";
-/** The new one, until the old one has made room. */
+/** The new one, until it serves. */
 export const nextName = "registry-next";
+/** All that the site's own container may be called. */
+export const ownNames = [containerName, previousName, nextName] as const;
 
 /** The one that was there before drydock, where it was taken over: kept, stopped, to be given back. */
 export const adoptedName = "registry-adopted";
 
 /** The directory of the site that a container serves: says that it is drydock's. */
 export const siteLabel = "org.drydock.site";
-/** The digest of its registry.pem: a registry reads its certificate once, when it starts. */
-export const certificateLabel = "org.drydock.certificate";
-
 export interface RegistrySettings {
   layout: SiteLayout;
   /** on the host, on all its addresses */
@@ -29,8 +28,8 @@ export interface RegistrySettings {
   access: "read-only" | "push";
   /** the engine's id of the registry's image */
   imageId: string;
-  /** of the site's registry.pem */
-  certificate: Digest;
+  /** the set that it serves with: of kept-certificates.ts */
+  certificates: Digest;
   /** whether what is mounted gets SELinux's label for containers: see selinux.ts */
   relabel: boolean;
 }
@@ -47,20 +46,21 @@ export function containerOptions(settings: RegistrySettings): Dockerode.Containe
   return {
     Image: settings.imageId,
     Env: Object.entries(environment(settings)).map(([name, value]) => `${name}=${value}`),
-    Labels: labels(settings),
+    Labels: { [siteLabel]: settings.layout.root },
     ExposedPorts: { [innerPort]: {} },
     HostConfig: {
-      RestartPolicy: { Name: "always" },
+      // Until it is proven, the engine starts the one before when it starts itself.
+      RestartPolicy: { Name: "no" },
       // No address: all of IPv4, and of IPv6 where the host has it.
       PortBindings: { [innerPort]: [{ HostIp: "", HostPort: String(settings.port) }] },
-      ...(settings.relabel ? { Binds: binds(settings.layout) } : { Mounts: bindMounts(settings.layout) }),
+      ...(settings.relabel ? { Binds: binds(settings) } : { Mounts: bindMounts(settings) }),
     },
   };
 }
 
 /** Unlike -v, these never make a missing folder; but they know no label. */
-function bindMounts(layout: SiteLayout): Dockerode.MountConfig {
-  return mounts(layout).map(({ source, target, readOnly }) => ({
+function bindMounts(settings: RegistrySettings): Dockerode.MountConfig {
+  return mounts(settings).map(({ source, target, readOnly }) => ({
     Type: "bind",
     Source: source,
     Target: target,
@@ -69,26 +69,26 @@ function bindMounts(layout: SiteLayout): Dockerode.MountConfig {
 }
 
 /** As -v has it. `z`: labelled for all containers, so that the next one finds what this one could read. */
-function binds(layout: SiteLayout): string[] {
-  return mounts(layout).map(
+function binds(settings: RegistrySettings): string[] {
+  return mounts(settings).map(
     ({ source, target, readOnly }) => `${source}:${target}:${readOnly ? "ro,z" : "z"}`,
   );
 }
 
 /**
  * The first thing in which a container differs from what it should be, as people say it; undefined if
- * there is none. What drydock doesn't set is not compared.
+ * there is none. What drydock doesn't set is not compared, nor the restart policy: that can be changed.
  */
 export function difference(info: ContainerInfo, settings: RegistrySettings): string | undefined {
   if (withAlgorithm(info.Image) !== settings.imageId) return "another registry image";
-  if (info.Config.Labels?.[certificateLabel] !== settings.certificate) return "another certificate";
   if (!sameText(registryVariables(info.Config.Env), environment(settings))) return "other settings";
-  if (!sameText(mountsOf(info), mountsAsText(settings.layout))) return "other mounts";
+  const mounted = mountsOf(info);
+  if (!sameText(mounted, mountsAsText(settings)))
+    return isOfASet(mounted, settings.layout) ? "another certificate" : "other mounts";
   if (settings.relabel && !info.HostConfig.Binds?.every((bind) => bind.endsWith("z")))
     return "SELinux labels";
   const bindings = info.HostConfig.PortBindings?.[innerPort] as { HostPort?: string }[] | undefined;
   if (bindings?.length !== 1 || bindings[0]?.HostPort !== String(settings.port)) return "another port";
-  if (info.HostConfig.RestartPolicy?.Name !== "always") return "another restart policy";
   return undefined;
 }
 
@@ -97,7 +97,7 @@ export function difference(info: ContainerInfo, settings: RegistrySettings): str
 function environment(settings: RegistrySettings): Record<string, string> {
   const variables: Record<string, string> = {
     REGISTRY_HTTP_ADDR: "0.0.0.0:443",
-    REGISTRY_HTTP_TLS_CERTIFICATE: "/certs/registry.pem",
+    REGISTRY_HTTP_TLS_CERTIFICATE: certificateTarget,
     REGISTRY_HTTP_TLS_KEY: "/certs/registry-key.pem",
   };
   if (settings.access === "read-only") {
@@ -107,23 +107,30 @@ function environment(settings: RegistrySettings): Record<string, string> {
   return variables;
 }
 
-function labels(settings: RegistrySettings): Record<string, string> {
-  return { [siteLabel]: settings.layout.root, [certificateLabel]: settings.certificate };
-}
+const certificateTarget = "/certs/registry.pem";
 
 // The two files and not the folder: a CA's key that was made at the site stands beside them.
-function mounts(layout: SiteLayout): { source: string; target: string; readOnly: boolean }[] {
+function mounts({ layout, certificates }: RegistrySettings): {
+  source: string;
+  target: string;
+  readOnly: boolean;
+}[] {
+  const { serverCertificate, serverKey } = layout.certificateSet(certificates);
   return [
-    { source: layout.serverCertificate, target: "/certs/registry.pem", readOnly: true },
-    { source: layout.serverKey, target: "/certs/registry-key.pem", readOnly: true },
+    { source: serverCertificate, target: certificateTarget, readOnly: true },
+    { source: serverKey, target: "/certs/registry-key.pem", readOnly: true },
     { source: layout.storage, target: "/var/lib/registry", readOnly: false },
   ];
 }
 
-function mountsAsText(layout: SiteLayout): Record<string, string> {
+function mountsAsText(settings: RegistrySettings): Record<string, string> {
   return Object.fromEntries(
-    mounts(layout).map(({ source, target, readOnly }) => [target, `${source} ${!readOnly}`]),
+    mounts(settings).map(({ source, target, readOnly }) => [target, `${source} ${!readOnly}`]),
   );
+}
+
+function isOfASet(mounted: Record<string, string>, { keptCertificates }: SiteLayout): boolean {
+  return mounted[certificateTarget]?.startsWith(`${keptCertificates}/`) === true;
 }
 
 function mountsOf(info: ContainerInfo): Record<string, string> {

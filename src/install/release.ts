@@ -2,20 +2,21 @@
 import { isDeepStrictEqual } from "node:util";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Digest } from "../oci/digest.ts";
-import { keepCertificates } from "../site/kept-certificates.ts";
+import { isComplete, type Journal, readJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { readMarker } from "../site/marker.ts";
 import {
+  completeAction,
   currentRelease,
   listReleases,
   type ReleaseRecord,
   readRelease,
   type ServeSettings,
   type SiteChoices,
-  setCurrent,
   type Tags,
   writeRelease,
 } from "../site/record.ts";
-import { interruptedInstall, tagsOf } from "./begin.ts";
+import { differingFiles, fileList, filesOf } from "./files.ts";
 import { readTags } from "./link.ts";
 
 /** What is being installed. */
@@ -25,6 +26,8 @@ export interface NewRelease {
   settings: ServeSettings;
   chosen: SiteChoices;
   registryImage: Digest;
+  /** the set that it is served with */
+  certificates: Digest;
   /** what has to be written of it */
   placed: { blobs: number; bytes: number };
 }
@@ -34,14 +37,27 @@ export interface NewRelease {
  * all there under another one that was installed after it stays under that one, if they have other names.
  */
 export async function differs(layout: SiteLayout, release: NewRelease): Promise<boolean> {
-  const { index, digest, settings, registryImage } = release;
+  const { index, digest, settings, registryImage, certificates } = release;
   const recorded = await readRelease(layout, digest);
   const served = await currentRelease(layout);
   if (recorded === undefined || served === undefined || recorded.rolledBackAt !== undefined) return true;
   if (served.bundleDigest !== digest && served.name === index.name) return true;
-  if (release.placed.blobs > 0 || (await interruptedInstall(layout, digest)) !== undefined) return true;
+  if (release.placed.blobs > 0 || (await isUnderWay(layout))) return true;
+  if ((await readMarker(layout)).certificates !== certificates) return true;
+  if ((await differingFiles(fileList(filesOf(index)), layout)).length > 0) return true;
   if (!isDeepStrictEqual(served.settings, settings) || served.registryImage !== registryImage) return true;
   return !isDeepStrictEqual(await readTags(index, layout), withoutEmpty(tagsOf(index)));
+}
+
+/** An earlier try of this very install: all others are put back by then. */
+async function isUnderWay(layout: SiteLayout): Promise<boolean> {
+  const journal = await readJournal(layout);
+  return journal !== undefined && journal.action === "install" && !(await isComplete(layout, journal));
+}
+
+/** The bundle's tags as the journal and the release's record have them. */
+export function tagsOf({ repositories }: Pick<BundleIndex, "repositories">): Tags {
+  return Object.fromEntries(Object.entries(repositories).map(([name, { tags }]) => [name, tags]));
 }
 
 /** A repository that came without a tag. */
@@ -50,41 +66,44 @@ function withoutEmpty(tags: Tags): Tags {
 }
 
 /**
- * Remembers the release, durably: its certificates, its record, and last that it is the current one. One that
- * was current already, and was only mended or is served otherwise now, keeps its place in the history.
- * @param tagsBefore what its tags named before its install began
+ * Remembers the release, durably: its record first, then, at once, that it is complete and the current one. One
+ * that was current already, and was only mended or is served otherwise now, keeps its place in the history.
+ * @param journal with what was served before its install began
  */
 export async function completeRelease(
   layout: SiteLayout,
-  { index, digest, settings, chosen, registryImage, placed }: NewRelease,
-  tagsBefore: Tags,
+  { index, digest, settings, chosen, registryImage, certificates, placed }: NewRelease,
+  { begunAt, tagsBefore, filesBefore = {} }: Journal,
 ): Promise<void> {
-  await keepCertificates(layout, layout.release(digest));
   const served = await currentRelease(layout);
   const history =
     served?.bundleDigest === digest
       ? served
-      : await newHistory(layout, digest, served, { tagsBefore, placed });
+      : await newHistory(layout, digest, served, { tagsBefore, filesBefore, placed });
   const { sequence, installedAt, over } = history;
   await writeRelease(layout, {
     bundleDigest: digest,
     ...{ name: index.name, release: index.release },
     ...{ sequence, installedAt, ...(over === undefined ? {} : { over }) },
-    ...{ tagsBefore: history.tagsBefore, tagsAfter: tagsOf(index), placed: history.placed },
-    ...{ settings, chosen, registryImage },
+    ...{ tagsBefore: history.tagsBefore, tagsAfter: tagsOf(index) },
+    ...{ filesBefore: history.filesBefore ?? filesBefore, filesAfter: filesOf(index) },
+    ...{ certificates, placed: history.placed, settings, chosen, registryImage },
   });
-  await setCurrent(layout, digest);
+  await completeAction(layout, { current: digest, certificates, begunAt });
 }
 
-type History = Pick<ReleaseRecord, "sequence" | "installedAt" | "over" | "tagsBefore" | "placed">;
+type History = Pick<
+  ReleaseRecord,
+  "sequence" | "installedAt" | "over" | "tagsBefore" | "filesBefore" | "placed"
+>;
 
 async function newHistory(
   layout: SiteLayout,
   digest: Digest,
   served: ReleaseRecord | undefined,
-  rest: Pick<ReleaseRecord, "tagsBefore" | "placed">,
+  rest: Pick<History, "tagsBefore" | "filesBefore" | "placed">,
 ): Promise<History> {
-  // Its own record may be there already: of a try that was killed before it was current, or rolled back.
+  // It may be in the history already, rolled back.
   const last = (await listReleases(layout)).filter(({ bundleDigest }) => bundleDigest !== digest).at(-1);
   return {
     ...rest,

@@ -1,14 +1,18 @@
 /** Which certificates a release is served with when the site goes back, or forward, to it. */
 import { checkCertificates } from "../certificates/inspect.ts";
 import { DrydockError } from "../errors.ts";
-import { type CertificateFiles, copyCertificates, readCertificates } from "../site/kept-certificates.ts";
+import { readInterrupted } from "../site/journal.ts";
+import { type CertificateFiles, readCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ReleaseRecord } from "../site/record.ts";
+import { certificatesBefore } from "./change.ts";
 import { nameOf } from "./history.ts";
 
 export interface CertificateReturn {
   /** unchanged: the release's are there. put back: they will be. kept: they would not serve; the present ones do. */
   action: "unchanged" | "put back" | "kept";
+  /** what certs/ will hold, and the registry be served with */
+  files: CertificateFiles;
   /** what the user should know, whole sentences */
   warnings: string[];
 }
@@ -19,35 +23,37 @@ export async function planReturn(
   release: ReleaseRecord,
   now: Date,
 ): Promise<CertificateReturn> {
-  const own = await readCertificates(layout.release(release.bundleDigest));
-  const present = await readCertificates(layout);
+  const own = await certificatesOf(layout, release);
+  const present = await certificatesBefore(layout, await readInterrupted(layout));
+  // A CA's key that has come since stays, if the CA does.
+  const files = { ...own, caKey: own.caKey ?? (isSame(own.ca, present.ca) ? present.caKey : undefined) };
   const wrong = problemWith(own, release, now);
   const same = (["ca", "server", "key"] as const).every((one) => isSame(own[one], present[one]));
-  if (wrong === undefined && same) return { action: "unchanged", warnings: [] };
+  if (wrong === undefined && same) return { action: "unchanged", files, warnings: [] };
   if (wrong === undefined) {
     const warnings = isSame(own.ca, present.ca)
       ? []
       : [
           "The CA of that release is another one: clients that were given only the newer one refuse the registry until `drydock trust` has run.",
         ];
-    return { action: "put back", warnings };
+    return { action: "put back", files, warnings };
   }
   if (problemWith(present, release, now) === undefined) {
     const warning = `The certificates of ${nameOf(release)} would not serve (${wrong}): the present ones stay.`;
-    return { action: same ? "unchanged" : "kept", warnings: [warning] };
+    return { action: same ? "unchanged" : "kept", files: present, warnings: [warning] };
   }
   throw new DrydockError("preflight", `certificates of ${nameOf(release)}: ${wrong}`, {
     hint: "Nothing was changed. Install its bundle again with --new-certs.",
   });
 }
 
-/** Durably; writes only those that differ. @throws DrydockError "host" */
-export async function returnCertificates(
-  { action }: CertificateReturn,
+/** Those that it was served with when it was complete. An earlier drydock kept them in the release's own folder. */
+async function certificatesOf(
   layout: SiteLayout,
-  release: ReleaseRecord,
-): Promise<void> {
-  if (action === "put back") await copyCertificates(layout.release(release.bundleDigest), layout);
+  { bundleDigest, certificates }: ReleaseRecord,
+): Promise<CertificateFiles> {
+  const at = certificates === undefined ? layout.release(bundleDigest) : layout.certificateSet(certificates);
+  return await readCertificates(at);
 }
 
 /** Why clients would refuse them, in plain words. */

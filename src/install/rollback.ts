@@ -1,35 +1,31 @@
 /**
  * `drydock rollback`: the site serves another of its releases, out of what is there. All that can be known
- * is looked at before the first tag moves; the journal says what is under way; each step can be repeated.
+ * is looked at before the first tag moves; the journal says what is under way; each step can be repeated. If it
+ * fails, all is put back. An install that was interrupted is undone in the same way.
  */
 import { readFile } from "node:fs/promises";
-import { connectEngine, type Engine } from "../engine/engine.ts";
-import { DrydockError } from "../errors.ts";
 import { takeLock } from "../lock.ts";
 import { type Digest, hexOf } from "../oci/digest.ts";
 import { type Reporter, runStep } from "../reporter.ts";
-import { type Journal, readInterrupted, removeJournal, writeJournal } from "../site/journal.ts";
+import { type Journal, removeJournal } from "../site/journal.ts";
+import { keepCertificates, showCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import {
-  currentRelease,
-  findSite,
-  listReleases,
-  type ReleaseRecord,
-  setCurrent,
-  writeRelease,
-} from "../site/record.ts";
-import { putBackTags } from "./begin.ts";
+import { completeAction, findSite, type ReleaseRecord } from "../site/record.ts";
+import { freeReserve } from "../site/reserve.ts";
+import { beginChange, putBackState, putOthersBack } from "./change.ts";
 import { removeContainers } from "./containers.ts";
+import { setFiles } from "./files.ts";
 import { giveBack, toGiveBack } from "./give-back.ts";
-import { findRelease, listed, releaseBefore, tagsAtEnd, type Way, wayTo } from "./history.ts";
+import { removeUnusedCertificates, removeUnusedFiles } from "./kept.ts";
 import { removeLeftovers } from "./leftovers.ts";
-import { checkContainer, checkPort } from "./preflight-host.ts";
 import { type Proof, prove } from "./prove.ts";
 import { refreshLastProof } from "./receipt.ts";
-import { type CertificateReturn, planReturn, returnCertificates } from "./rollback-certificates.ts";
-import { serveRelease } from "./serve.ts";
-import { checkStored } from "./stored.ts";
-import { readTagsNow, setTags, type TagValue, tagList, tagTable } from "./tags.ts";
+import type { CertificateReturn } from "./rollback-certificates.ts";
+import { checkRollback, planRollback, type RollbackPlan } from "./rollback-plan.ts";
+import type { RunResult } from "./run.ts";
+import { certificatesInEffect, serveCurrent, serveRelease } from "./serve.ts";
+import { readTagsNow, setTags, tagList } from "./tags.ts";
+import { undone } from "./undo.ts";
 
 export interface RollbackOptions {
   /** the site's directory; what this host remembers, or the default, if left out */
@@ -67,18 +63,6 @@ export interface RollbackResult {
   warnings: string[];
 }
 
-/** What is at the site, and where it goes. */
-interface Plan {
-  layout: SiteLayout;
-  engine: Engine;
-  current: ReleaseRecord | undefined;
-  interrupted: Journal | undefined;
-  target: ReleaseRecord | undefined;
-  way: Way;
-  /** what the tags will name that the way touches */
-  wanted: TagValue[];
-}
-
 /**
  * @throws DrydockError "input" (no such release, or none before), "preflight" (something of it is missing,
  *   the engine doesn't answer; nothing was changed), "host" (this host failed midway: run it again).
@@ -90,157 +74,143 @@ export async function rollback(options: RollbackOptions, reporter: Reporter): Pr
     const adopted = await toGiveBack(layout, options.release);
     if (adopted !== undefined) return await giveBack(layout, adopted, reporter);
     const plan = await planRollback(layout, options.release);
-    return plan.target === undefined
-      ? await undoFirst(plan, reporter)
-      : await goTo(plan.target, plan, reporter);
+    const { target, current, interrupted } = plan;
+    if (target === undefined) return await undoFirst(plan, reporter);
+    const isBack = target === current && interrupted !== undefined;
+    return isBack ? await backTo(target, interrupted, plan, reporter) : await goTo(target, plan, reporter);
   } finally {
     await lock.release();
   }
 }
 
-async function planRollback(layout: SiteLayout, named: string | undefined): Promise<Plan> {
-  const records = await listReleases(layout);
-  const served = await currentRelease(layout);
-  const current = records.find(({ bundleDigest }) => bundleDigest === served?.bundleDigest);
-  const interrupted = await readInterrupted(layout);
-  const target = chooseTarget(layout, records, current, interrupted, named);
-  const way = current && target ? wayTo(target, current, records) : { undone: [], redone: [] };
-  return { layout, engine: connectEngine(), current, interrupted, target, way, wanted: tagsAtEnd(way) };
-}
-
-/** @returns undefined: the site's first install was interrupted, and is undone */
-function chooseTarget(
-  layout: SiteLayout,
-  records: ReleaseRecord[],
-  current: ReleaseRecord | undefined,
-  interrupted: Journal | undefined,
-  named: string | undefined,
-): ReleaseRecord | undefined {
-  if (current === undefined && (interrupted === undefined || named !== undefined)) {
-    throw new DrydockError("input", `go back at site ${JSON.stringify(layout.root)}: no release is served`, {
-      hint:
-        interrupted === undefined
-          ? "Install a bundle first, or name the site's directory with --site."
-          : "Its first install was interrupted: run it again, or `drydock rollback` to undo it.",
-    });
-  }
-  if (named !== undefined) return findRelease(named, records, current);
-  if (interrupted?.action === "rollback")
-    return records.find(({ bundleDigest }) => bundleDigest === interrupted.bundleDigest) ?? current;
-  if (interrupted !== undefined || current === undefined) return current;
-  const before = releaseBefore(current, records);
-  if (before !== undefined) return before;
-  throw new DrydockError("input", `go back: there is no release before it:\n${listed(records, current)}`, {
-    hint: records.length > 1 ? "Name another one to go to it." : undefined,
-  });
-}
-
-async function goTo(target: ReleaseRecord, plan: Plan, reporter: Reporter): Promise<RollbackResult> {
-  const { layout, engine, interrupted, wanted } = plan;
-  const certificates = await runStep(reporter, "check", () => check(target, plan));
-  for (const warning of certificates.warnings) reporter.warn(warning);
+async function goTo(target: ReleaseRecord, plan: RollbackPlan, reporter: Reporter): Promise<RollbackResult> {
+  const { layout, engine, interrupted, tags, files, way } = plan;
+  const returning = await runStep(reporter, "check", () => checkRollback(target, plan));
+  for (const warning of returning.warnings) reporter.warn(warning);
   await removeLeftovers(layout);
-  const tags = await runStep(
+  const { bundleDigest, name, release } = target;
+  const back = await putOthersBack(engine, layout, { action: "rollback", bundleDigest }, reporter);
+  const certificates = await keepCertificates(layout, returning.files);
+  const change = { action: "rollback", bundleDigest, name, release, tags, files, certificates } as const;
+  const again = `drydock rollback ${hexOf(bundleDigest).slice(0, 12)}`;
+  const journal = await beginChange(layout, { ...change, command: again });
+  let run: RunResult | undefined;
+  try {
+    const done = await runStep(
+      reporter,
+      "tags",
+      async () => {
+        const moved = await setTags(tags, layout);
+        await setFiles(files, layout);
+        return { moved: back.moved + moved.moved, removed: back.removed + moved.removed };
+      },
+      ({ moved, removed }) => `${moved} moved, ${removed} removed`,
+    );
+    run = await runStep(
+      reporter,
+      "run",
+      () => serveRelease(engine, layout, target, certificates),
+      ({ why }) => why ?? "unchanged",
+    );
+    const proof = await proveRelease(target, certificates, plan, reporter);
+    await run.settle();
+    await freeReserve(layout);
+    await showCertificates(returning.files, layout);
+    await completeAction(layout, {
+      ...{ current: bundleDigest, certificates, begunAt: journal.begunAt },
+      undone: way.undone.map((one) => one.bundleDigest),
+      redone: way.redone.map((one) => one.bundleDigest),
+    });
+    await run.dismissOld();
+    await tidyUp(target, proof, layout);
+    return {
+      ...{ site: layout.root, from: fromOf(plan), to: shortOf(target) },
+      interrupted: interrupted?.action === "install",
+      ...{ addresses: target.settings.addresses, port: target.settings.port },
+      ...{ tagsMoved: done.moved, tagsRemoved: done.removed, certificates: returning.action },
+      ...(run.why === undefined ? {} : { container: run.why }),
+      ...{ proof, warnings: returning.warnings },
+    };
+  } catch (error) {
+    throw await undone(error, { engine, layout, journal, registry: run, again });
+  }
+}
+
+/** Undoes what was interrupted, over the release that is current. Its journal stands until that one serves again. */
+async function backTo(
+  current: ReleaseRecord,
+  interrupted: Journal,
+  plan: RollbackPlan,
+  reporter: Reporter,
+): Promise<RollbackResult> {
+  const { layout, engine } = plan;
+  const { warnings } = await runStep(reporter, "check", () => checkRollback(current, plan));
+  for (const warning of warnings) reporter.warn(warning);
+  await removeLeftovers(layout);
+  const done = await runStep(
     reporter,
     "tags",
-    () => moveTags(target, plan),
+    () => putBackState(layout, interrupted),
     ({ moved, removed }) => `${moved} moved, ${removed} removed`,
   );
-  await returnCertificates(certificates, layout, target);
   const run = await runStep(
     reporter,
     "run",
-    () => serveRelease(engine, layout, target),
+    () => serveCurrent(engine, layout, current),
     ({ why }) => why ?? "unchanged",
   );
-  const { addresses, port } = target.settings;
-  const repositories = await toProve(layout, target, wanted);
-  const ca = await readFile(layout.caCertificate);
-  const proof = await prove({ ca, addresses, port, repositories }, reporter);
-  await remember(target, plan);
-  await refreshLastProof(layout, target.bundleDigest, proof);
+  const proof = await proveRelease(current, await certificatesInEffect(layout), plan, reporter);
+  await tidyUp(current, proof, layout, interrupted);
   return {
-    site: layout.root,
-    from: fromOf(plan),
-    to: shortOf(target),
-    interrupted: interrupted?.action === "install",
-    ...{ addresses, port, tagsMoved: tags.moved, tagsRemoved: tags.removed },
-    certificates: certificates.action,
+    ...{ site: layout.root, from: fromOf(plan), to: shortOf(current) },
+    interrupted: interrupted.action === "install",
+    ...{ addresses: current.settings.addresses, port: current.settings.port },
+    ...{ tagsMoved: done.moved, tagsRemoved: done.removed },
+    certificates: done.certificates ? "put back" : "unchanged",
     ...(run.why === undefined ? {} : { container: run.why }),
-    ...{ proof, warnings: certificates.warnings },
-  };
-}
-
-/** Everything that can be known before the first tag moves. */
-async function check(target: ReleaseRecord, plan: Plan): Promise<CertificateReturn> {
-  const { layout, engine, current, interrupted, wanted } = plan;
-  await engine.describe();
-  const back = interrupted === undefined ? [] : tagList(interrupted.tagsBefore);
-  await checkStored(layout, target, [...back, ...wanted]);
-  const { port } = target.settings;
-  const findings = await checkContainer(engine, layout);
-  if (port !== current?.settings.port) findings.push(...(await checkPort(engine, layout, port, () => "")));
-  const error = findings.find(({ level }) => level === "error");
-  if (error !== undefined) {
-    const hint = error.check === "port" ? "Stop what listens there, then try again." : error.hint;
-    throw new DrydockError("preflight", `${error.check}: ${error.text}`, { hint });
-  }
-  return await planReturn(layout, target, new Date());
-}
-
-/** First what was interrupted is put back, unless it was on its way to this very release. */
-async function moveTags(target: ReleaseRecord, plan: Plan): Promise<{ moved: number; removed: number }> {
-  const { layout, current, interrupted, wanted } = plan;
-  const goesOn = interrupted?.action === "rollback" && interrupted.bundleDigest === target.bundleDigest;
-  const back =
-    interrupted === undefined || goesOn ? { moved: 0, removed: 0 } : await putBackTags(interrupted, layout);
-  // Back at the current release, the old journal stands until that one serves again.
-  if (target === current) return back;
-  if (!goesOn) await writeJournal(layout, await journalOf(target, wanted, layout));
-  const done = await setTags(wanted, layout);
-  return { moved: back.moved + done.moved, removed: back.removed + done.removed };
-}
-
-async function journalOf(target: ReleaseRecord, wanted: TagValue[], layout: SiteLayout): Promise<Journal> {
-  const { bundleDigest, name, release } = target;
-  return {
-    action: "rollback",
-    ...{ bundleDigest, name, release },
-    begunAt: new Date().toISOString(),
-    tagsBefore: await readTagsNow(wanted, layout),
-    tagsAfter: tagTable(wanted),
+    ...{ proof, warnings },
   };
 }
 
 /** The release's tags with their values of now: a client may have pushed to one since. And all that moved. */
-async function toProve(layout: SiteLayout, target: ReleaseRecord, wanted: TagValue[]) {
-  const tags = await readTagsNow([...tagList(target.tagsAfter), ...wanted], layout);
-  return Object.fromEntries(
+async function proveRelease(
+  { tagsAfter, settings }: ReleaseRecord,
+  certificates: Digest,
+  { layout, tags: moved }: RollbackPlan,
+  reporter: Reporter,
+): Promise<Proof> {
+  const tags = await readTagsNow([...tagList(tagsAfter), ...moved], layout);
+  const repositories = Object.fromEntries(
     Object.entries(tags).map(([name, named]) => [name, { tags: named, revisions: [], layers: [] }]),
   );
+  const { addresses, port } = settings;
+  const ca = await readFile(layout.certificateSet(certificates).caCertificate);
+  return await prove({ ca, addresses, port, repositories }, reporter);
 }
 
-/** Which are undone and which are in effect; then which one is current; then that nothing is under way. */
-async function remember(target: ReleaseRecord, { layout, way }: Plan): Promise<void> {
-  const rolledBackAt = new Date().toISOString();
-  for (const record of way.undone) await writeRelease(layout, { ...record, rolledBackAt });
-  for (const record of [...way.redone, target]) {
-    const { rolledBackAt: undone, ...rest } = record;
-    if (undone !== undefined) await writeRelease(layout, rest);
-  }
-  await setCurrent(layout, target.bundleDigest);
+/** Nothing is under way any more. */
+async function tidyUp(
+  { bundleDigest }: ReleaseRecord,
+  proof: Proof,
+  layout: SiteLayout,
+  putBack?: Journal,
+): Promise<void> {
   await removeJournal(layout);
+  await removeUnusedCertificates(layout, putBack);
+  await removeUnusedFiles(layout);
+  await refreshLastProof(layout, bundleDigest, proof);
 }
 
 /** Undoes the site's first install, which was interrupted: there is nothing that could be served then. */
-async function undoFirst(plan: Plan, reporter: Reporter): Promise<RollbackResult> {
+async function undoFirst(plan: RollbackPlan, reporter: Reporter): Promise<RollbackResult> {
   const { layout, engine, interrupted } = plan;
   if (interrupted === undefined) throw new Error("nothing to undo");
   await runStep(reporter, "check", () => engine.describe());
   const container = await runStep(reporter, "container", () => removeContainers(engine, layout));
   await removeLeftovers(layout);
-  const tags = await runStep(reporter, "tags", () => putBackTags(interrupted, layout));
+  const tags = await runStep(reporter, "tags", () => putBackState(layout, interrupted));
   await removeJournal(layout);
+  await removeUnusedCertificates(layout, interrupted);
   return {
     site: layout.root,
     from: fromOf(plan),
@@ -251,7 +221,7 @@ async function undoFirst(plan: Plan, reporter: Reporter): Promise<RollbackResult
   };
 }
 
-function fromOf({ current, interrupted }: Plan): ReleaseName {
+function fromOf({ current, interrupted }: RollbackPlan): ReleaseName {
   const from = interrupted?.action === "install" ? interrupted : current;
   if (from === undefined) throw new Error("neither a release nor an install");
   return shortOf(from);

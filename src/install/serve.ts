@@ -6,11 +6,12 @@ import type { Engine } from "../engine/engine.ts";
 import { loadImage } from "../engine/load.ts";
 import { DrydockError, errorText } from "../errors.ts";
 import { type Digest, shortDigest } from "../oci/digest.ts";
-import type { AdoptedContainer } from "../site/adopted.ts";
+import { keepCertificates, readCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { readMarker } from "../site/marker.ts";
 import type { ReleaseRecord } from "../site/record.ts";
 import { registryPlatform } from "./registry-platform.ts";
-import { type RunResult, runRegistry } from "./run.ts";
+import { type RunOptions, type RunResult, runRegistry } from "./run.ts";
 
 /** How the engine calls every registry image that drydock loads. */
 export const imageRepository = "drydock/registry";
@@ -29,12 +30,13 @@ export async function registryImageFor(index: BundleIndex, engine: Engine): Prom
   throw new DrydockError("preflight", `the bundle has no registry image for ${platform}`);
 }
 
-/** @param adopted the one that it takes the place of @throws DrydockError as runRegistry and loadImage do */
+/** @param certificates the set that it is served with @throws DrydockError as runRegistry and loadImage do */
 export async function serveRelease(
   engine: Engine,
   layout: SiteLayout,
   record: Pick<ReleaseRecord, "bundleDigest" | "registryImage" | "settings">,
-  adopted?: AdoptedContainer,
+  certificates: Digest,
+  options: Pick<RunOptions, "adopted" | "portCommand"> = {},
 ): Promise<RunResult> {
   const release = layout.release(record.bundleDigest);
   const image = record.registryImage;
@@ -44,7 +46,25 @@ export async function serveRelease(
     name: registryImageName(image),
   });
   const { port, access } = record.settings;
-  return await runRegistry(engine, { layout, port, access, imageId, ...(adopted && { adopted }) });
+  return await runRegistry(engine, { layout, port, access, imageId, certificates, ...options });
+}
+
+/** The current release is served as the site's marker has it, and no other container of the site's is left. */
+export async function serveCurrent(
+  engine: Engine,
+  layout: SiteLayout,
+  current: ReleaseRecord,
+): Promise<RunResult> {
+  const run = await serveRelease(engine, layout, current, await certificatesInEffect(layout));
+  await run.settle();
+  await run.dismissOld();
+  return run;
+}
+
+/** Those that the site is served with. Where an earlier drydock has put it up, they are in certs/ alone. */
+export async function certificatesInEffect(layout: SiteLayout): Promise<Digest> {
+  const { certificates } = await readMarker(layout);
+  return certificates ?? (await keepCertificates(layout, await readCertificates(layout)));
 }
 
 async function readManifest(path: string): Promise<Buffer> {

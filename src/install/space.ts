@@ -22,8 +22,8 @@ export interface SpaceNeeded {
 
 /** What ext4, XFS and Btrfs give to a file at least, and round its size up to. */
 const block = 4096;
-/** Records, journal, certificates and their copies, and the temporary names of files that are replaced. */
-const ownFiles = 64;
+/** Records, journal, certificates, the room that is kept free, and the temporary names of files that are replaced. */
+const ownFiles = 192;
 /** As many as the thread pool takes. */
 const parallel = 16;
 
@@ -32,19 +32,19 @@ type Missing = Iterable<{ size: number; paths: readonly string[] }>;
 
 /**
  * What is still to be written, for each of the site's folders that may be a file system of its own.
- * @param shown where files will stand that are placed elsewhere first: of these, the folders count
+ * @param shown what gets a name in files/ that is placed elsewhere: of these, the folders count
  */
 export async function spaceNeeded(
   index: Pick<BundleIndex, "repositories">,
   layout: SiteLayout,
   missing: Missing,
-  shown: Iterable<{ path: string }>,
+  shown: Iterable<{ name: string }>,
 ): Promise<SpaceNeeded[]> {
   const blobs = [...missing].flatMap(({ size, paths }) => paths.map((path) => ({ path, size })));
   const sizes = new Map(blobs.map(({ path, size }) => [path, size]));
   const links = [...contentLinks(index), ...tagLinks(index)].map(({ path }) => join(layout.storage, path));
   // Of a folder that is made, and of a link, one block.
-  const above = [...shown].map(({ path }) => dirname(path));
+  const above = [...shown].map(({ name }) => dirname(join(layout.files, name)));
   const absent = await absentOf([...sizes.keys(), ...links, ...above]);
   for (const path of absent) if (!sizes.has(path)) sizes.set(path, block);
   const folders = [layout.storage, layout.releases, layout.files];

@@ -11,6 +11,7 @@ import { digestOf } from "../oci/digest.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { readMarker } from "../site/marker.ts";
 import type { ReleaseRecord } from "../site/record.ts";
 import { type Finding, findingOf } from "./finding.ts";
 import { describeEngine } from "./preflight-engine.ts";
@@ -132,19 +133,29 @@ function install({ name, release }: ReleaseRecord): string {
   return `\`drydock install BUNDLE\`, with the bundle of ${name}, release ${release}, makes it again.`;
 }
 
-/** As runRegistry would find it. undefined also where that is not to be known: certificate or image are gone. */
+/**
+ * As an install of the release would find it. undefined also where that is not to be known: certificate or image
+ * are gone, or an earlier drydock has put it up.
+ */
 async function differenceOf(
   engine: Engine,
   layout: SiteLayout,
   current: ReleaseRecord,
   info: ContainerInfo,
 ): Promise<string | undefined> {
-  const certificate = await readBytesIfThere(layout.serverCertificate);
+  const { certificates } = await readMarker(layout);
   const image = await engineImage(engine, layout, current);
-  if (certificate === undefined || image === undefined) return undefined;
+  if (certificates === undefined || image === undefined) return undefined;
+  const [shown, served] = await Promise.all(
+    [layout, layout.certificateSet(certificates)].map((at) => readBytesIfThere(at.serverCertificate)),
+  );
+  if (shown === undefined) return undefined;
+  if (served?.equals(shown) !== true) return "another certificate";
   const { port, access } = current.settings;
-  const expected = { layout, port, access, imageId: image, certificate: digestOf(certificate) };
-  return difference(info, { ...expected, relabel: await isEnforcing() });
+  const settings = { layout, port, access, imageId: image, certificates, relabel: await isEnforcing() };
+  const differs = difference(info, settings);
+  if (differs !== undefined || info.HostConfig.RestartPolicy?.Name === "always") return differs;
+  return "another restart policy";
 }
 
 /** The engine's id of the release's registry image, by its config's digest or by its name, as loadImage has it. */

@@ -24,7 +24,9 @@ import { minute, setTheClock } from "./preflight-system.ts";
 import { type DatedProof, hostPort, readReceipt } from "./receipt.ts";
 import { type KeptRelease, readKept, recordedOf } from "./recorded.ts";
 import { adoptedName } from "./registry-container.ts";
+import { checkAction, goesOn, withoutHint } from "./status-action.ts";
 import { type CertificatesStatus, certificatesStatus, expiry } from "./status-certificates.ts";
+import { fileFindings, filesCheck } from "./status-files.ts";
 import {
   type ContainerStatus,
   type EngineStatus,
@@ -111,11 +113,16 @@ export async function siteStatus(
   ]);
   const deep = options.deep === true ? await hashed(layout, stored, reporter) : stored;
   const receipt = await readReceipt(layout, current.bundleDigest).catch(() => undefined);
-  const findings = [
+  const shown = journal === undefined ? [] : [journal.filesBefore ?? {}, journal.filesAfter ?? {}];
+  const served = [
     ...registry.findings,
     ...ofCertificates,
+    ...(await fileFindings(layout, deep.recorded.files, shown, options.deep === true)),
+  ];
+  const findings = [
+    ...checkAction(journal, holder),
+    ...(journal === undefined ? served : served.map(withoutHint)),
     ...checkClock(current, now),
-    ...checkJournal(journal, holder),
     ...deep.findings,
     ...storageFindings(deep.storage, current),
   ];
@@ -145,7 +152,7 @@ export async function siteStatus(
  */
 export function whatIsWrong(findings: readonly Finding[]): ErrorKind | undefined {
   const errors = findings.filter(({ level }) => level === "error");
-  if (errors.some(({ check }) => check === storageCheck)) return "integrity";
+  if (errors.some(({ check }) => check === storageCheck || check === filesCheck)) return "integrity";
   if (errors.some(({ check }) => check !== expiry)) return "host";
   return findings.some(({ check }) => check === expiry) ? "certificate" : undefined;
 }
@@ -175,7 +182,7 @@ function nothingInstalled(
     });
   }
   const text = `${where} yet; the install of ${journal.name}, release ${journal.release}, was interrupted`;
-  return new DrydockError("input", text, { hint: "Run the same install again: it goes on where it was." });
+  return new DrydockError("input", text, { hint: goesOn(journal) });
 }
 
 async function lookAtRegistry(layout: SiteLayout, current: ReleaseRecord): Promise<RegistryStatus> {
@@ -260,30 +267,6 @@ function checkClock({ installedAt }: ReleaseRecord, now: Date): Finding[] {
   if (now.getTime() >= Date.parse(installedAt) - tolerance) return [];
   const text = `this host's clock says ${minute(now)}, and the last install was on ${minute(new Date(installedAt))}`;
   return [{ check: "clock", level: "error", text, hint: setTheClock }];
-}
-
-function checkJournal(journal: Journal | undefined, holder: number | undefined): Finding[] {
-  const who = holder ? ` (process ${holder})` : "";
-  if (journal === undefined) {
-    if (holder === undefined) return [];
-    return [{ check: "action", level: "ok", text: `another drydock${who} is working here just now` }];
-  }
-  const { action, name, release, begunAt } = journal;
-  const to = action === "rollback" ? "to" : "of";
-  const what = action === "prune" ? "a prune" : `the ${action} ${to} ${name}, release ${release}`;
-  const text = `${what}, begun on ${minute(new Date(begunAt))},`;
-  if (holder !== undefined) return [{ check: "action", level: "ok", text: `${text} is under way${who}` }];
-  return [
-    {
-      check: "action",
-      level: "error",
-      text: `${text} was interrupted`,
-      hint:
-        action === "prune"
-          ? "`drydock prune` completes it, and starts the registry again."
-          : "Run the same command again: it goes on where it was. Or `drydock rollback` to put back what was before.",
-    },
-  ];
 }
 
 function releaseStatus(record: ReleaseRecord, current: ReleaseRecord): ReleaseStatus {

@@ -8,6 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { blobPath, layerLinkPath, linkContent, revisionLinkPath } from "../oci/storage.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ReleaseRecord } from "../site/record.ts";
+import type { FileValue } from "./files.ts";
 import { nameOf } from "./history.ts";
 import { eachOf, readLink, type TagValue } from "./tags.ts";
 
@@ -16,16 +17,21 @@ const shown = 10;
 
 /**
  * Blobs are looked for by name and size; none is read.
- * @param wanted what tags are to name
+ * @param wanted what tags are to name @param files what names below files/ are to show
  * @throws DrydockError "preflight" naming what is missing
  */
 export async function checkStored(
   layout: SiteLayout,
   release: ReleaseRecord,
   wanted: readonly TagValue[],
+  files: readonly FileValue[],
 ): Promise<void> {
   const missing = await missingOf(layout, wanted);
   await lookForContent(layout, release, missing);
+  for (const { name, digest } of files) {
+    if (digest === undefined || (await sizeOf(layout.keptFile(digest))) !== undefined) continue;
+    missing.push(`files/${name} would show ${digest}, which is not there`);
+  }
   if (missing.length === 0) return;
   throw new DrydockError(
     "preflight",

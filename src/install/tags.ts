@@ -3,7 +3,7 @@
  * meanwhile: a tag moves by one rename, and is taken away by one.
  */
 import { randomBytes } from "node:crypto";
-import { readFile, rename, rm, rmdir } from "node:fs/promises";
+import { readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
@@ -58,6 +58,12 @@ export function valuesOf(names: Tags, values: Tags): TagValue[] {
   }));
 }
 
+/** What gives all that an action changed its value from before: what it removed stands in `before` alone. */
+export function valuesBack({ tagsBefore, tagsAfter }: { tagsBefore: Tags; tagsAfter: Tags }): TagValue[] {
+  const added = valuesOf(tagsAfter, tagsBefore).filter(({ digest }) => digest === undefined);
+  return [...tagList(tagsBefore), ...added];
+}
+
 /** What an object has itself: a tag may be called "constructor". */
 function own<T>(table: Record<string, T>, key: string): T | undefined {
   return Object.hasOwn(table, key) ? table[key] : undefined;
@@ -85,8 +91,6 @@ export async function setTags(
   layout: SiteLayout,
 ): Promise<{ moved: number; removed: number }> {
   const done = { moved: 0, removed: 0 };
-  const removes = wanted.some(({ digest }) => digest === undefined);
-  if (removes) await makeFolder(layout.incoming);
   await eachOf(wanted, async ({ repository, tag, digest }) => {
     const path = join(layout.storage, tagCurrentLinkPath(repository, tag));
     if (digest === undefined) {
@@ -97,7 +101,7 @@ export async function setTags(
       done.moved += 1;
     }
   });
-  if (removes) await rmdir(layout.incoming).catch(() => {});
+  if (done.removed > 0) await rmdir(layout.incoming).catch(() => {});
   return done;
 }
 
@@ -118,6 +122,9 @@ async function linkInIndex(path: string, digest: Digest): Promise<void> {
 async function removeTag(folder: string, layout: SiteLayout): Promise<boolean> {
   const aside = join(layout.incoming, randomBytes(8).toString("hex"));
   try {
+    // A disk that is full need not have room where nothing is to be removed.
+    await stat(folder);
+    await makeFolder(layout.incoming);
     await rename(folder, aside);
     await syncFolder(dirname(folder));
     await rm(aside, { recursive: true, force: true });

@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { DrydockError } from "../errors.ts";
 import { cannotWrite, makeFolder, syncFolder, writeDurably } from "./durable.ts";
 import { jsonText, readJson } from "./json-file.ts";
-import { copyCertificates } from "./kept-certificates.ts";
+import { readCertificates, showCertificates } from "./kept-certificates.ts";
 import type { SiteLayout } from "./layout.ts";
 import { isTags, type ServeSettings, type Tags } from "./record.ts";
 
@@ -56,7 +56,7 @@ export async function readAdopted(layout: SiteLayout): Promise<AdoptedRecord | u
 export async function recordAdopted(layout: SiteLayout, record: AdoptedRecord): Promise<void> {
   await forgetAdopted(layout);
   await makeFolder(layout.adopted.folder, { mode: 0o700 });
-  await copyCertificates(layout, layout.adopted);
+  await showCertificates(await readCertificates(layout), layout.adopted);
   await writeAdopted(layout, record);
 }
 

@@ -1,7 +1,7 @@
 /**
- * The site's journal, `<site>/journal.json`: what the running action does. It is on disk before the first
- * tag moves, and removed when all is done; so one that is there without a process says that an action was
- * interrupted, and what the tags were before it.
+ * The site's journal, `<site>/journal.json`: what the running action does. It is on disk before anything changes
+ * that is seen, and removed when all is done; so one that is there without a process says that an action was
+ * interrupted, and what was served before it.
  */
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -10,7 +10,8 @@ import { type Digest, isDigest } from "../oci/digest.ts";
 import { cannotWrite, syncFolder, writeDurably } from "./durable.ts";
 import { jsonText, readJson } from "./json-file.ts";
 import type { SiteLayout } from "./layout.ts";
-import { currentDigest, isTags, type Tags } from "./record.ts";
+import { readMarker } from "./marker.ts";
+import { type Files, isFiles, isTags, type Tags } from "./record.ts";
 
 export interface Journal {
   action: "install" | "rollback" | "prune";
@@ -19,12 +20,20 @@ export interface Journal {
   /** that bundle's name and release, for people */
   name: string;
   release: number;
-  /** RFC 3339, in UTC */
+  /** the command as it was typed, if it is known: the same one goes on */
+  command?: string;
+  /** RFC 3339, in UTC; of the first try */
   begunAt: string;
   /** The values of the tags that move, before any of them moved; a tag that wasn't there is absent. */
   tagsBefore: Tags;
   /** What those tags will name; a tag that will be removed is absent. */
   tagsAfter: Tags;
+  /** The same for files/, whose contents are kept by their digests. Absent where an earlier drydock wrote it, as the next. */
+  filesBefore?: Files;
+  filesAfter?: Files;
+  /** What certs/ held, and will hold. */
+  certificatesBefore?: Digest;
+  certificatesAfter?: Digest;
 }
 
 /** @returns undefined if nothing is under way @throws DrydockError "host" if it cannot be read or is none. */
@@ -36,13 +45,19 @@ export async function readJournal(layout: SiteLayout): Promise<Journal | undefin
 
 /**
  * The journal of an install or rollback that did not come to its end. One that is complete but for the
- * journal's removal, since the site's current release is its own, is none.
+ * journal's removal is none.
  */
 export async function readInterrupted(layout: SiteLayout): Promise<Journal | undefined> {
   const journal = await readJournal(layout);
   if (journal === undefined || journal.action === "prune") return undefined;
-  if (journal.bundleDigest === (await currentDigest(layout))) return undefined;
-  return journal;
+  return (await isComplete(layout, journal)) ? undefined : journal;
+}
+
+/** Whether the site's marker says that all of it was done. */
+export async function isComplete(layout: SiteLayout, journal: Journal): Promise<boolean> {
+  const { current, completed } = await readMarker(layout);
+  // An earlier drydock did not say which action it was.
+  return completed === undefined ? journal.bundleDigest === current : journal.begunAt === completed;
 }
 
 /** The prune that did not come to its end. It moved nothing that could be put back: the next prune completes it. */
@@ -77,6 +92,10 @@ function isJournal(value: unknown): value is Journal {
     typeof journal.release === "number" &&
     typeof journal.begunAt === "string" &&
     isTags(journal.tagsBefore) &&
-    isTags(journal.tagsAfter)
+    isTags(journal.tagsAfter) &&
+    [journal.filesBefore, journal.filesAfter].every((files) => files === undefined || isFiles(files)) &&
+    [journal.certificatesBefore, journal.certificatesAfter].every(
+      (digest) => digest === undefined || isDigest(String(digest)),
+    )
   );
 }

@@ -1,28 +1,31 @@
 /**
  * Every path of a site, in one place. With the root /srv/docker-registry:
  *
- *   drydock.json                                   says that the site is drydock's, and which release is
- *                                                  current (see record.ts)
+ *   drydock.json                                   says that the site is drydock's, and what is in effect there
+ *                                                  (see marker.ts)
  *   journal.json                                   what the running action does (see journal.ts)
  *   clients.json                                   which clients failed last (see src/trust/last-run.ts)
- *   certs/ca.pem  registry.pem  registry-key.pem   the last two are mounted in the registry's container
- *   certs/ca-key.pem                               only where the site makes its own certificates; the
- *                                                  container never sees it
+ *   certs/ca.pem  registry.pem  registry-key.pem   those it is served with, for people and for the next install
+ *   certs/ca-key.pem                               only where the site makes its own certificates
  *   storage/                                       mounted at /var/lib/registry; docker/registry/v2/…
  *   storage/.drydock/                              blobs on their way in, under temporary names
- *   files/                                         what the manifest's `files:` carried
+ *   releases/.reserve  storage/.drydock/reserve    room on the disk for what is under way (see reserve.ts)
+ *   files/                                         what the manifest's `files:` carried: names of releases/files/
  *   adopted/adopted.json                           what was here before drydock took it over (see adopted.ts)
  *   adopted/certs/                                 copies of what certs/ held then
  *   releases/<hex of the bundle's digest>/
  *     release.json                                 the release's record: made last, so it says "complete"
  *     pruned.json                                  its record once a prune has begun to remove the release
- *     certs/                                       copies of the site's certs/, as they were then
+ *     certs/                                       of an earlier drydock: copies of certs/, as they were then
  *     bundle.json                                  the bundle index
  *     receipt.json  receipt.txt                    what was installed, when and how it was proven; the latter
  *                                                  is a page to hand over
  *     registry/blobs/sha256/<hex>                  the registry's own image
- *     files/<hex>                                  what goes to files/, until all of the bundle is placed
  *     packages/<hex>                               what installs Docker on a client that lacks it
+ *   releases/certs/<hex>/                          certificates that are, were or will be served with, under the
+ *                                                  names of certs/; registry.pem and registry-key.pem are mounted
+ *                                                  in the container, which never sees a CA's key
+ *   releases/files/<hex>                           what the releases show, or showed, in files/, by its digest
  *
  * The paths below storage/docker are those of src/oci/storage.ts.
  */
@@ -32,48 +35,44 @@ import { type Digest, hexOf } from "../oci/digest.ts";
 /** Where a site is unless somebody says otherwise. */
 export const defaultSiteRoot = "/srv/docker-registry";
 
-export interface SiteLayout {
+export interface SiteLayout extends CertificatePaths {
   root: string;
   marker: string;
   journal: string;
   clients: string;
-  certs: string;
-  caCertificate: string;
-  serverCertificate: string;
-  serverKey: string;
-  caKey: string;
   storage: string;
   /** In the storage's own folder, hence on its file system; the registry doesn't look there. */
   incoming: string;
   files: string;
+  /** one for each file system that is written to: see reserve.ts */
+  reserves: [string, string];
   adopted: AdoptedLayout;
   releases: string;
   release(bundleDigest: Digest): ReleaseLayout;
+  keptCertificates: string;
+  /** one set of them; the digest is that of keepCertificates */
+  certificateSet(digest: Digest): CertificatePaths;
+  keptFiles: string;
+  keptFile(digest: Digest): string;
 }
 
-export interface AdoptedLayout extends ReturnType<typeof certificatePaths> {
+export type CertificatePaths = ReturnType<typeof certificatePaths>;
+
+export interface AdoptedLayout extends CertificatePaths {
   folder: string;
   record: string;
 }
 
-export interface ReleaseLayout {
+export interface ReleaseLayout extends CertificatePaths {
   folder: string;
   record: string;
   prunedRecord: string;
   bundleIndex: string;
   receipt: string;
   receiptPage: string;
-  /** its copies of the certificates, under the names that they have at the site */
-  certs: string;
-  caCertificate: string;
-  serverCertificate: string;
-  serverKey: string;
-  caKey: string;
   /** the folder of the registry image's blobs */
   registryBlobs: string;
   registryBlob(digest: Digest): string;
-  /** one of `files:` on its way: it has no name of its own before all of the bundle is placed */
-  stagedFile(digest: Digest): string;
   /** a file of one of `packages:` */
   packageFile(digest: Digest): string;
 }
@@ -81,6 +80,8 @@ export interface ReleaseLayout {
 /** @param root the site's directory; a relative one is taken from the working directory. */
 export function siteLayout(root: string): SiteLayout {
   const at = resolve(root);
+  const releases = join(at, "releases");
+  const [keptCertificates, keptFiles] = [join(releases, "certs"), join(releases, "files")];
   return {
     root: at,
     marker: join(at, "drydock.json"),
@@ -90,13 +91,18 @@ export function siteLayout(root: string): SiteLayout {
     storage: join(at, "storage"),
     incoming: join(at, "storage", ".drydock"),
     files: join(at, "files"),
+    reserves: [join(releases, ".reserve"), join(at, "storage", ".drydock", "reserve")],
     adopted: {
       folder: join(at, "adopted"),
       record: join(at, "adopted", "adopted.json"),
       ...certificatePaths(join(at, "adopted", "certs")),
     },
-    releases: join(at, "releases"),
-    release: (digest) => releaseLayout(join(at, "releases", hexOf(digest))),
+    releases,
+    release: (digest) => releaseLayout(join(releases, hexOf(digest))),
+    keptCertificates,
+    certificateSet: (digest) => certificatePaths(join(keptCertificates, hexOf(digest))),
+    keptFiles,
+    keptFile: (digest) => join(keptFiles, hexOf(digest)),
   };
 }
 
@@ -112,7 +118,6 @@ function releaseLayout(folder: string): ReleaseLayout {
     ...certificatePaths(join(folder, "certs")),
     registryBlobs,
     registryBlob: (digest) => join(registryBlobs, hexOf(digest)),
-    stagedFile: (digest) => join(folder, "files", hexOf(digest)),
     packageFile: (digest) => join(folder, "packages", hexOf(digest)),
   };
 }

@@ -7,7 +7,7 @@ import { rename } from "node:fs/promises";
 import type { Digest } from "../oci/digest.ts";
 import { cannotWrite, syncFolder } from "./durable.ts";
 import type { SiteLayout } from "./layout.ts";
-import { listReleaseFolders, type ReleaseRecord, readRecord, readRelease } from "./record.ts";
+import { listReleaseFolders, type ReleaseRecord, readPruned, readRelease } from "./record.ts";
 
 export interface Remains {
   bundleDigest: Digest;
@@ -20,7 +20,7 @@ export async function listRemains(layout: SiteLayout): Promise<Remains[]> {
   const found = await Promise.all(
     (await listReleaseFolders(layout)).map(async (bundleDigest): Promise<Remains[]> => {
       if ((await readRelease(layout, bundleDigest)) !== undefined) return [];
-      const record = await readRecord(layout.release(bundleDigest).prunedRecord, bundleDigest);
+      const record = await readPruned(layout, bundleDigest);
       return [{ bundleDigest, ...(record === undefined ? {} : { record }) }];
     }),
   );

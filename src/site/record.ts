@@ -1,11 +1,8 @@
 /**
- * What a site remembers: that it is drydock's, where it is, and each release that was installed.
+ * What a site remembers: where it is, and each release that was installed.
  *
- *   <site>/drydock.json                  {"formatVersion": 1}: written before anything else; "current" is
- *                                        the digest of the bundle whose release is served; "uninstalled",
- *                                        a time: drydock has left, and the data that it made are kept
  *   /etc/drydock/site.json               {"site": "/srv/docker-registry"}
- *   <site>/releases/<hex>/release.json   a ReleaseRecord
+ *   <site>/releases/<hex>/release.json   a ReleaseRecord; whether it is in effect, the marker says (marker.ts)
  */
 import { readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,9 +11,13 @@ import { type Digest, isDigest } from "../oci/digest.ts";
 import { cannotWrite, makeFolder, writeDurably } from "./durable.ts";
 import { jsonText, readBytesIfThere, readJson } from "./json-file.ts";
 import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
+import { currentDigest, type Marker, type ReleaseState, readMarker, writeMarker } from "./marker.ts";
 
 /** repository name → tag → digest */
 export type Tags = Record<string, Record<string, Digest>>;
+
+/** path below files/ → digest */
+export type Files = Record<string, Digest>;
 
 /** How the registry is reached, and what it takes. */
 export interface ServeSettings {
@@ -46,12 +47,17 @@ export interface ReleaseRecord {
   installedAt: string;
   /** the release that was current before, if there was one: what `rollback` goes back to */
   over?: Digest;
-  /** RFC 3339, in UTC. When a rollback undid it; absent while it is in effect. */
+  /** RFC 3339, in UTC. When a rollback undid it; absent while it is in effect. Stands in the marker. */
   rolledBackAt?: string;
   /** The values of the bundle's tags before it was installed; a tag that wasn't there is absent. */
   tagsBefore: Tags;
   /** The bundle's tags. */
   tagsAfter: Tags;
+  /** The same for what the manifest's `files:` carried; absent in a record of an earlier drydock, as the next. */
+  filesBefore?: Files;
+  filesAfter?: Files;
+  /** with which it was served when it was complete: see kept-certificates.ts */
+  certificates?: Digest;
   /** what the install had to write */
   placed: { blobs: number; bytes: number };
   /** how it is served */
@@ -60,52 +66,6 @@ export interface ReleaseRecord {
   chosen: SiteChoices;
   /** the image manifest of the registry's own image, whose blobs are in the release's folder */
   registryImage: Digest;
-}
-
-/** Makes the site's directory and marks it as drydock's. The first write of an install. */
-export async function claimSite(layout: SiteLayout): Promise<void> {
-  if (await isClaimed(layout)) return;
-  await makeFolder(layout.root);
-  await writeDurably(layout.marker, `${JSON.stringify({ formatVersion: 1 })}\n`);
-}
-
-/** Whether drydock made, or took over, this site, and has not left it. @throws DrydockError "host" if it cannot be read. */
-export async function isClaimed(layout: SiteLayout): Promise<boolean> {
-  const marker = await readJson(layout.marker);
-  return marker !== undefined && !hasLeft(marker);
-}
-
-/** Says that drydock has left, and that what is there are its data. Writes nothing if it is said already. */
-export async function leaveData(layout: SiteLayout, now = new Date()): Promise<void> {
-  // A marker that is no JSON any more says nothing.
-  if (hasLeft(await readJson(layout.marker).catch(() => undefined))) return;
-  const marker = { formatVersion: 1, uninstalled: now.toISOString() };
-  await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
-}
-
-/** When drydock left, RFC 3339, if it has left its data. */
-export async function leftAt(layout: SiteLayout): Promise<string | undefined> {
-  const marker: { uninstalled?: unknown } = Object(await readJson(layout.marker));
-  return typeof marker.uninstalled === "string" ? marker.uninstalled : undefined;
-}
-
-function hasLeft(marker: unknown): boolean {
-  return typeof Object(marker).uninstalled === "string";
-}
-
-/** The bundle whose release is served now, as the site's marker says; undefined before the first is complete. */
-export async function currentDigest(layout: SiteLayout): Promise<Digest | undefined> {
-  const marker = Object(await readJson(layout.marker)) as { current?: unknown };
-  if (marker.current === undefined) return undefined;
-  if (typeof marker.current === "string" && isDigest(marker.current)) return marker.current;
-  throw new DrydockError("host", `read "${layout.marker}": ${JSON.stringify(marker.current)} is no digest`);
-}
-
-/** Says durably which release is served now; `undefined`: none is. Writes nothing if it is said already. */
-export async function setCurrent(layout: SiteLayout, digest: Digest | undefined): Promise<void> {
-  if ((await currentDigest(layout)) === digest && (await isClaimed(layout))) return;
-  const marker = { formatVersion: 1, ...(digest === undefined ? {} : { current: digest }) };
-  await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
 }
 
 /** The folder of the host's own configuration; DRYDOCK_CONFIG_DIR names another. */
@@ -159,17 +119,69 @@ export async function forgetSite(layout: SiteLayout, folder = configFolder()): P
 /** Writes a release's record, whole or not at all. Its folder is made if it is missing. */
 export async function writeRelease(layout: SiteLayout, record: ReleaseRecord): Promise<void> {
   const release = layout.release(record.bundleDigest);
+  const { rolledBackAt, ...rest } = record;
   await makeFolder(release.folder);
-  await writeDurably(release.record, jsonText(record));
+  await writeDurably(release.record, jsonText(rest));
 }
 
 /** The record of one bundle, or undefined if it isn't (completely) installed. */
 export async function readRelease(layout: SiteLayout, digest: Digest): Promise<ReleaseRecord | undefined> {
-  return await readRecord(layout.release(digest).record, digest);
+  return stateOf(await readRecord(layout.release(digest).record, digest), await readMarker(layout));
 }
 
-/** A release's record in whichever file, or undefined if there is none. @throws DrydockError "host" if it is none. */
-export async function readRecord(path: string, digest: Digest): Promise<ReleaseRecord | undefined> {
+/** As the marker has it; undefined if it was never complete. */
+function stateOf(record: ReleaseRecord | undefined, { releases }: Marker): ReleaseRecord | undefined {
+  if (record === undefined || releases === undefined) return record;
+  const state = releases[record.bundleDigest];
+  const { rolledBackAt, ...rest } = record;
+  return state && { ...rest, ...state };
+}
+
+/**
+ * Says, at once and durably, that an action is complete: which release is served, with which certificates, and
+ * which are in effect.
+ * @param undone those that are rolled back from now on @param redone those that are in effect (again)
+ * @param begunAt of the action's journal
+ */
+export async function completeAction(
+  layout: SiteLayout,
+  { current, certificates, undone = [], redone = [], begunAt }: Completed,
+): Promise<void> {
+  const { releases: before } = await readMarker(layout);
+  const releases = new Map<Digest, ReleaseState>();
+  for (const digest of await listReleaseFolders(layout)) {
+    const state = before ? before[digest] : await ownState(layout, digest);
+    if (state !== undefined) releases.set(digest, state);
+  }
+  const rolledBackAt = new Date().toISOString();
+  for (const digest of undone) releases.set(digest, { rolledBackAt });
+  for (const digest of [...redone, current]) releases.set(digest, {});
+  const completed = begunAt;
+  await writeMarker(layout, { current, certificates, releases: Object.fromEntries(releases), completed });
+}
+
+export interface Completed {
+  current: Digest;
+  certificates: Digest;
+  undone?: readonly Digest[];
+  redone?: readonly Digest[];
+  begunAt: string;
+}
+
+/** What a record says of itself, as an earlier drydock wrote it. */
+async function ownState(layout: SiteLayout, digest: Digest): Promise<ReleaseState | undefined> {
+  const { record, prunedRecord } = layout.release(digest);
+  const found = (await readRecord(record, digest)) ?? (await readRecord(prunedRecord, digest));
+  return found && (found.rolledBackAt === undefined ? {} : { rolledBackAt: found.rolledBackAt });
+}
+
+/** A release that a prune has taken out of the history; undefined if the record is none of such. */
+export async function readPruned(layout: SiteLayout, digest: Digest): Promise<ReleaseRecord | undefined> {
+  return stateOf(await readRecord(layout.release(digest).prunedRecord, digest), await readMarker(layout));
+}
+
+/** In whichever file, as it stands there; undefined if there is none. @throws DrydockError "host" if it is none. */
+async function readRecord(path: string, digest: Digest): Promise<ReleaseRecord | undefined> {
   const record = await readJson(path);
   if (record === undefined) return undefined;
   if (isReleaseRecord(record) && record.bundleDigest === digest) return record;
@@ -209,6 +221,11 @@ export function isTags(value: unknown): value is Tags {
   );
 }
 
+/** Whether it is a table of names and digests. */
+export function isFiles(value: unknown): value is Files {
+  return isTags({ files: value });
+}
+
 function isReleaseRecord(value: unknown): value is ReleaseRecord {
   if (typeof value !== "object" || value === null) return false;
   const record = value as Partial<Record<keyof ReleaseRecord, unknown>>;
@@ -222,6 +239,9 @@ function isReleaseRecord(value: unknown): value is ReleaseRecord {
     isDigest(record.registryImage) &&
     isTags(record.tagsBefore) &&
     isTags(record.tagsAfter) &&
+    isFiles(record.filesBefore ?? {}) &&
+    isFiles(record.filesAfter ?? {}) &&
+    isDigest(String(record.certificates ?? record.registryImage)) &&
     typeof record.settings === "object" &&
     typeof record.chosen === "object"
   );

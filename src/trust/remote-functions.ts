@@ -25,7 +25,7 @@ export const basics = [
 
 /**
  * root WORD…                 runs a command with root's rights: `$as` is empty, or sudo
- * make DIR                   makes a directory, 0755, unless it is there
+ * make DIR                   makes a directory, 0755
  * stage FILE FROM SUM OPT    puts a copy of FROM under a temporary name beside FILE; OPT are install's options
  * verify                     all that was staged has the SHA-256 it should have, and is on the disk
  * keep FILE                  it is put back, or taken away again if it wasn't there, unless all ends well
@@ -51,8 +51,7 @@ export const functions = [
   "  for f in $kept; do temporary $f; root rm -f $t-before; done; kept= ; };",
   'trap undo EXIT; trap : PIPE; trap "problem interrupted" HUP INT TERM;',
 
-  "make() { if [ -d $1 ]; then return; fi;",
-  '  said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said"; made="$1 $made"; };',
+  'make() { if [ -d $1 ]; then return; fi; said=$(root mkdir -m 0755 $1 2>&1) || problem "make $1:" "$said"; made="$1 $made"; };',
   "stage() {",
   '  temporary $1; staged="$staged $1"; temporaries="$temporaries $t"; expected="$expected $3";',
   '  said=$(root install $4 /dev/stdin $t <$2 2>&1) || problem "write $1:" "$said";',

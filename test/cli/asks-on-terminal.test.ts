@@ -5,10 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
+import { writeRelease } from "../../src/site/record.ts";
 import { watchFor } from "../lab/secret-watch.ts";
 import { makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { withSudoers, withUsers } from "../lab/users.ts";
+import { makeCurrent } from "../site/current.ts";
 import { makeCertificates } from "../trust/tls-server.ts";
 import { inTerminal } from "./in-terminal.ts";
 
@@ -49,7 +51,7 @@ async function makeSite(): Promise<void> {
     ...{ tagsBefore: {}, tagsAfter: {}, placed: { blobs: 0, bytes: 0 }, chosen: {}, registryImage: digest },
     settings: { addresses: ["127.0.0.9"], port: 4443, access: "read-only" },
   });
-  await setCurrent(layout, digest);
+  await makeCurrent(layout, digest);
   const { ca } = await makeCertificates(folder, "site", "IP:127.0.0.9");
   await mkdir(join(layout.caCertificate, ".."), { recursive: true });
   await writeFile(layout.caCertificate, ca);

@@ -13,7 +13,7 @@ interface Entry {
   /** "file 0644 <sha256>", "folder 0755" */
   is: string;
   size: number;
-  /** of small files, to be put back; larger ones never change, they come and go */
+  /** of small files, and of those that people see, to be put back; larger ones never change, they come and go */
   content: Buffer | undefined;
 }
 
@@ -28,7 +28,8 @@ export function takeSnapshot(folder: string): Snapshot {
     const content = readFileSync(path);
     const { length: size } = content;
     const hash = createHash("sha256").update(content).digest("hex");
-    return [name, { is: `file ${mode} ${hash}`, size, content: size <= small ? content : undefined }];
+    const changes = size <= small || name.startsWith("files/");
+    return [name, { is: `file ${mode} ${hash}`, size, content: changes ? content : undefined }];
   });
   return new Map(found);
 }

@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { digestOf } from "../../src/oci/digest.ts";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
+import { writeRelease } from "../../src/site/record.ts";
 import { run } from "../lab/process.ts";
+import { makeCurrent } from "../site/current.ts";
 import { assertRefused } from "./bad-input.ts";
 import { makeFolder } from "./connected.ts";
 import { built, drydock, drydockWords } from "./drydock.ts";
@@ -39,7 +41,7 @@ describe("trust --dry-run", () => {
       ...{ tagsBefore: {}, tagsAfter: {}, placed: { blobs: 1, bytes: 2 }, chosen: {} },
       ...{ settings: { addresses, port, access: "read-only" }, registryImage: digestOf("registry") },
     });
-    await setCurrent(layout, bundleDigest);
+    await makeCurrent(layout, bundleDigest);
     await mkdir(layout.certs, { recursive: true });
     await writeFile(layout.caCertificate, "the CA");
   }

@@ -13,12 +13,13 @@ import { defaultAuthorityRequest, defaultServerRequest } from "../../src/certifi
 import { encryptKey } from "../../src/certificates/secret.ts";
 import { issueServer } from "../../src/certificates/server.ts";
 import type { KeyPair } from "../../src/certificates/x509.ts";
-import { type CertificatePlan, placeCertificates, planCertificates } from "../../src/install/certificates.ts";
+import { type CertificatePlan, planCertificates } from "../../src/install/certificates.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { type SiteLayout, siteLayout } from "../../src/site/layout.ts";
 import { output } from "../certificates/tools.ts";
 import { makeImage } from "../lab/images.ts";
 import { contentOf, imageContent, snapshot, writeBundleOf } from "./bundles.ts";
+import { placeCertificates } from "./place-certificates.ts";
 
 const addresses = ["registry.plant7.lan", "10.0.0.10"];
 const moreAddresses = [...addresses, "registry.example.com"];

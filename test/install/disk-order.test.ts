@@ -8,6 +8,7 @@ import { after, before, test } from "node:test";
 import { tagLinks } from "../../src/archive/contents.ts";
 import { openBundle } from "../../src/archive/reader.ts";
 import { openFile } from "../../src/archive/source.ts";
+import { fileList, filesOf, setFiles } from "../../src/install/files.ts";
 import { link } from "../../src/install/link.ts";
 import { place, planPlacement } from "../../src/install/place.ts";
 import { silentReporter } from "../../src/reporter.ts";
@@ -20,6 +21,8 @@ let folder: string;
 let placed: DiskEvent[];
 let linked: DiskEvent[];
 let tagPaths: string[];
+let shown: DiskEvent[];
+let shownPaths: string[];
 let finals: string[];
 
 before(async () => {
@@ -34,10 +37,14 @@ before(async () => {
   ]);
   const opened = await openBundle(await openFile(bundle.path));
   const placement = await planPlacement(bundle.index, layout, bundle.digest);
-  const files = bundle.index.files.map(({ name }) => join(layout.files, name));
-  finals = [...placement.missing.values().flatMap(({ paths }) => paths), ...files];
+  finals = placement.missing
+    .values()
+    .flatMap(({ paths }) => paths)
+    .toArray();
   placed = await diskEvents(() => place(opened, placement, layout, silentReporter.step("")));
   linked = await diskEvents(() => link(bundle.index, layout));
+  shownPaths = bundle.index.files.map(({ name }) => join(layout.files, name));
+  shown = await diskEvents(() => setFiles(fileList(filesOf(bundle.index)), layout));
   tagPaths = [...tagLinks(bundle.index)].map(({ path }) => join(layout.storage, path));
   await opened.close();
 });
@@ -54,14 +61,22 @@ test("a blob or file has its name after it is synced, and its folder is synced a
     const at = first(placed, (event) => event.kind === "rename" && event.path === path);
     const renamed = placed[at];
     assert.ok(renamed?.kind === "rename", `${path} was not renamed into place`);
-    // A file that people see was staged by a rename before: what counts is where its bytes were written.
-    const origin = placed.find((event) => event.kind === "rename" && event.path === renamed.from);
-    const from = origin?.kind === "rename" ? origin.from : renamed.from;
-    const write = last(placed, (event) => event.kind === "write" && event.path === from);
-    const sync = last(placed, synced(from));
+    const write = last(placed, (event) => event.kind === "write" && event.path === renamed.from);
+    const sync = last(placed, synced(renamed.from));
     assert.ok(write < sync, `${path}: its bytes were written after they were synced`);
     assert.ok(sync !== -1 && sync < at, `${path} was renamed before it was synced`);
     assert.ok(last(placed, synced(dirname(path))) > at, `the folder of ${path} is not synced`);
+  }
+});
+
+test("a file gets the name that people see by one rename, and the folders on the way are synced after it", () => {
+  assert.equal(shownPaths.length, 2);
+  for (const path of shownPaths) {
+    const at = first(shown, (event) => event.kind === "rename" && event.path === path);
+    assert.ok(at !== -1, `${path} was not renamed into place`);
+    for (let above = dirname(path); above !== join(folder, "site"); above = dirname(above))
+      assert.ok(last(shown, synced(above)) > at, `${above} is not synced`);
+    assert.ok(!shown.some((event) => event.kind === "write"), "nothing is written once more");
   }
 });
 

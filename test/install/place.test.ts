@@ -10,6 +10,7 @@ import type { Content } from "../../src/bundle/content.ts";
 import { planFiles } from "../../src/bundle/file-source.ts";
 import { planSeed } from "../../src/bundle/seed-source.ts";
 import { DrydockError } from "../../src/errors.ts";
+import { fileList, filesOf, setFiles } from "../../src/install/files.ts";
 import { place, planPlacement } from "../../src/install/place.ts";
 import { spaceNeeded } from "../../src/install/space.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
@@ -85,6 +86,11 @@ const layerOf = ({ blobs }: TestImage, number: number): Digest => {
   assert.ok(blob);
   return blob.digest;
 };
+
+/** As the step "link" does it. */
+async function show({ index }: WrittenBundle, layout: SiteLayout): Promise<void> {
+  await setFiles(fileList(filesOf(index)), layout);
+}
 
 async function assertStored(layout: SiteLayout, image: TestImage): Promise<void> {
   for (const digest of digestsOf(image))
@@ -245,13 +251,14 @@ test("of a damaged bundle what is good is placed, what is not is named, and a go
   const files = await assertOnlyWhole(layout);
   const isNamed = (digest: Digest) => files.some((file) => file.includes(digest.slice("sha256:".length)));
   for (const { digest } of bundle.index.blobs) assert.equal(isNamed(digest), !bad.has(digest), digest);
-  assert.deepEqual(await filesBelow(layout.files), [], "a file shows before all of the bundle is there");
+  assert.deepEqual(await filesBelow(layout.files), [], "no file shows by being placed");
 
   // The same stick again, and then a good one: nothing that is there is read a second time.
   assert.deepEqual(digestsIn(await damageIn(bundle, layout)), digestsIn(error));
   const good = await placeAll(await newBundle(contents), layout);
   for (const { digest } of bundle.index.blobs) assert.equal(good.wasRead(digest), bad.has(digest), digest);
   await assertStored(layout, app);
+  await show(bundle, layout);
   assert.deepEqual(await filesBelow(layout.files), ["notes.txt"]);
 });
 
@@ -444,6 +451,8 @@ test("files get their names; two names of one content, and one that a blob has, 
     }),
   ]);
   await placeAll(bundle, layout);
+  assert.deepEqual(await filesBelow(layout.files), []);
+  await show(bundle, layout);
   assert.deepEqual(await filesBelow(layout.files), ["charts/a.tgz", "charts/b.tgz", "config.json", "empty"]);
   assert.deepEqual(await readFile(join(layout.files, "charts/a.tgz")), chart);
   assert.deepEqual(await readFile(join(layout.files, "charts/b.tgz")), chart);
@@ -466,6 +475,7 @@ test("a file that the bundle carries as something else besides is placed: a cert
     ]),
   ]);
   await placeAll(bundle, layout);
+  await show(bundle, layout);
   await assertStored(layout, app);
   assert.deepEqual(await readFile(join(layout.files, "ca.pem")), pem);
   assert.deepEqual(await readFile(join(layout.files, "seed.tar.gz")), await readFile(file));
@@ -527,6 +537,7 @@ test("the storage may be a file system of its own", async () => {
     filesContent({ "a/b.txt": Buffer.from("b\n") }),
   ]);
   await placeAll(bundle, layout);
+  await show(bundle, layout);
   await assertStored(layout, app);
   for (const digest of digestsOf(registry)) {
     assert.equal(digestOf(await readFile(layout.release(bundle.digest).registryBlob(digest))), digest);

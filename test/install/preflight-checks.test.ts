@@ -137,7 +137,7 @@ test("what an earlier try left: files on their way in, a journal of this bundle,
   );
   assert.match(
     told(await checkJournal(layout, digestOf("y"))),
-    /^warning leftovers: the install of plant-7, release 3, of .* was cut short \| Its tags are put back first/,
+    /^warning leftovers: the install of plant-7, release 3, of .* was cut short \| Tags, files and certificates are put back first/,
   );
   assert.deepEqual((await readdir(layout.root)).sort(), ["journal.json", "storage"]);
 });

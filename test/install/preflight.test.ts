@@ -11,8 +11,10 @@ import { type Finding, failOnErrors } from "../../src/install/finding.ts";
 import { type PreflightInput, preflight } from "../../src/install/preflight.ts";
 import { runRegistry } from "../../src/install/run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
+import { keepCertificates, readCertificates } from "../../src/site/kept-certificates.ts";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite, type ServeSettings } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
+import type { ServeSettings } from "../../src/site/record.ts";
 import { makeImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
@@ -187,7 +189,8 @@ test("what the clients' check finds is among the rest, and its failure is a find
 test("a port that is our own registry's, and one that another container has", async () => {
   const layout = await makeSite(join(folder, "running"), [registryName]);
   const imageId = await load(await makeRegistryImage(), "drydock/registry:2");
-  await runRegistry(engine, { layout, port: 443, access: "read-only", imageId });
+  const certificates = await keepCertificates(layout, await readCertificates(layout));
+  await runRegistry(engine, { layout, port: 443, access: "read-only", imageId, certificates });
   await claimSite(layout);
   assert.equal(await found({ layout }), "");
   assert.match(await found({}), /port: 443 is taken by container "registry"/);

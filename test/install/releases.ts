@@ -10,7 +10,7 @@ import type { SiteLayout } from "../../src/site/layout.ts";
 import { hostPlatform } from "../lab/host-files.ts";
 import type { TestImage } from "../lab/images.ts";
 import { run } from "../lab/process.ts";
-import { imageContent, registryContent, type WrittenBundle, writeBundleOf } from "./bundles.ts";
+import { filesContent, imageContent, registryContent, type WrittenBundle, writeBundleOf } from "./bundles.ts";
 
 export interface ReleaseOf {
   folder: string;
@@ -19,6 +19,8 @@ export interface ReleaseOf {
   registryImage: TestImage;
   /** "team/app:1" → image */
   tags: Record<string, TestImage>;
+  /** by name, what the manifest's `files:` carried */
+  files?: Record<string, string>;
   addresses?: string[];
   port?: number;
   access?: BundleIndex["registry"]["access"];
@@ -33,8 +35,11 @@ export function releaseBundle(of: ReleaseOf): Promise<WrittenBundle> {
     const at = full.lastIndexOf(":");
     return imageContent(image, full.slice(0, at), full.slice(at + 1));
   });
+  const texts = Object.entries(of.files ?? {}).map(([path, text]) => [path, Buffer.from(text)]);
+  const files = texts.length === 0 ? [] : [filesContent(Object.fromEntries(texts))];
   count += 1;
-  return writeBundleOf(join(folder, `bundle-${count}.tar`), [registryContent(registryImage), ...images], {
+  const contents = [registryContent(registryImage), ...images, ...files];
+  return writeBundleOf(join(folder, `bundle-${count}.tar`), contents, {
     ...{ name, release, addresses: of.addresses ?? ["registry.plant7.lan", "127.0.0.1"] },
     registry: {
       reference: "docker.io/library/registry:2",
@@ -52,10 +57,10 @@ export function installAt(layout: SiteLayout, bundle: WrittenBundle, more: Parti
   );
 }
 
-/** Installs in another process, and kills it (SIGKILL) where the step begins. @param what a bundle's path, or "rollback"; then --adopt */
-export async function killAt(layout: SiteLayout, step: string, ...what: string[]): Promise<void> {
+/** Installs in another process, and kills it (SIGKILL) at a moment. @param what as install-child.ts has all of them */
+export async function killAt(layout: SiteLayout, moment: string, ...what: string[]): Promise<void> {
   const file = join(import.meta.dirname, "install-child.ts");
-  const child = spawn(process.execPath, [file, layout.root, step, ...what], {
+  const child = spawn(process.execPath, [file, layout.root, moment, ...what], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = once(child, "exit");
@@ -63,7 +68,7 @@ export async function killAt(layout: SiteLayout, step: string, ...what: string[]
   await Promise.race([told, ended]);
   child.kill("SIGKILL");
   const [code, signal] = await ended;
-  if (signal !== "SIGKILL") throw new Error(`it ended with ${code} before the step "${step}"`);
+  if (signal !== "SIGKILL") throw new Error(`it ended with ${code} before "${moment}"`);
 }
 
 /** What the registry serves under each name, over TLS with the site's CA: a digest of the bytes, or the status. */

@@ -226,7 +226,9 @@ test("another CA is warned of; certificates that would not serve are not put bac
   await installAt(layout, second);
   await makeCertificates(layout, ["registry.plant7.lan", "127.0.0.1"]);
   const now = await readFile(layout.serverCertificate, "utf8");
-  const kept = layout.release(first.digest);
+  const { certificates } = (await readRelease(layout, first.digest)) ?? {};
+  assert.ok(certificates);
+  const kept = layout.certificateSet(certificates);
   const own = await readFile(kept.serverKey);
   await writeFile(kept.serverKey, "no key");
   const back = await goBack();

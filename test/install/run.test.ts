@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { beforeEach, test } from "node:test";
+import { after, beforeEach, test } from "node:test";
 import {
   createContainer,
   inspectContainer,
   lastOutput,
   removeContainer,
   renameContainer,
+  setRestartPolicy,
   startContainer,
   stopContainer,
 } from "../../src/engine/container.ts";
@@ -18,9 +19,11 @@ import { DrydockError } from "../../src/errors.ts";
 import { prove } from "../../src/install/prove.ts";
 import { askRegistry } from "../../src/install/registry-client.ts";
 import { containerOptions, difference } from "../../src/install/registry-container.ts";
-import { type RunOptions, runRegistry } from "../../src/install/run.ts";
+import { type RunOptions, type RunResult, runRegistry } from "../../src/install/run.ts";
 import { digestOf } from "../../src/oci/digest.ts";
+import { keepCertificates, readCertificates, showCertificates } from "../../src/site/kept-certificates.ts";
 import { makeImage } from "../lab/images.ts";
+import { cutPower, endEngine } from "../lab/power-cut.ts";
 import { run } from "../lab/process.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
 import { goInside, hostAddress } from "./inside.ts";
@@ -33,8 +36,24 @@ const layout = await makeSite(join(folder, "site"), addresses);
 const image = makeImage();
 await storeImage(layout, "team/hello", "1", image);
 const imageId = await load(await makeRegistryImage(), "drydock/registry:2");
-const options: RunOptions = { layout, port: 443, access: "read-only", imageId, patienceSeconds: 20 };
+const kept = async () => await keepCertificates(layout, await readCertificates(layout));
+const options: RunOptions = {
+  ...{ layout, port: 443, access: "read-only", imageId, certificates: await kept(), patienceSeconds: 20 },
+};
 
+/** As an action does it that completes. */
+async function serve(more: Partial<RunOptions> = {}): Promise<RunResult> {
+  const result = await runRegistry(engine, { ...options, ...more });
+  await result.settle();
+  await result.dismissOld();
+  return result;
+}
+
+async function policyOf(name: string): Promise<string | undefined> {
+  return (await inspectContainer(engine, name))?.HostConfig.RestartPolicy?.Name;
+}
+
+after(endEngine);
 beforeEach(async () => {
   for (const name of ["registry", "registry-previous", "registry-next"]) await removeContainer(engine, name);
 });
@@ -83,76 +102,121 @@ function hostError(text: RegExp) {
 }
 
 test("the first run makes the container, the second changes nothing", async () => {
-  const first = await runRegistry(engine, options);
+  const first = await serve();
   assert.equal(first.changed, true);
   await serves();
-  const second = await runRegistry(engine, options);
-  assert.deepEqual(second, { changed: false, containerId: first.containerId });
+  const { changed, why, containerId } = await serve();
+  assert.deepEqual([changed, why, containerId], [false, undefined, first.containerId]);
   assert.deepEqual(await containers(), ["/registry"]);
-  const info = await inspectContainer(engine, "registry");
-  assert.equal(info?.HostConfig.RestartPolicy?.Name, "always");
-  assert.equal(info?.Id, first.containerId);
+  assert.equal(await policyOf("registry"), "always");
 });
 
 test("read-only refuses a push, access push takes it", async () => {
-  await runRegistry(engine, options);
+  await serve();
   assert.equal(await pushStatus(), "405");
-  const { changed, why } = await runRegistry(engine, { ...options, access: "push" });
+  const { changed, why } = await serve({ access: "push" });
   assert.deepEqual({ changed, why }, { changed: true, why: "replaced: other settings" });
   assert.equal(await pushStatus(), "202");
   await serves();
-  await runRegistry(engine, options);
+  await serve();
   assert.equal(await pushStatus(), "405");
 });
 
 test("new certificates and another port replace the container", async () => {
-  await runRegistry(engine, options);
+  await serve();
   await makeCertificates(layout, addresses);
-  assert.equal((await runRegistry(engine, options)).why, "replaced: another certificate");
+  options.certificates = await kept();
+  assert.equal((await serve()).why, "replaced: another certificate");
   await serves();
-  assert.equal((await runRegistry(engine, { ...options, port: 5443 })).why, "replaced: another port");
+  assert.equal((await serve({ port: 5443 })).why, "replaced: another port");
   assert.deepEqual(await containers(), ["/registry"]);
 });
 
-test("a stopped container is started, not made again", async () => {
-  const first = await runRegistry(engine, options);
+test("a stopped container is started, not made again; one that the engine would not start is mended", async () => {
+  const first = await serve();
   await stopContainer(engine, "registry");
-  assert.deepEqual(await runRegistry(engine, options), {
-    changed: true,
-    why: "started",
-    containerId: first.containerId,
-  });
+  const { changed, why, containerId } = await serve();
+  assert.deepEqual([changed, why, containerId], [true, "started", first.containerId]);
+  await setRestartPolicy(engine, "registry", { Name: "no" });
+  assert.equal((await serve()).why, "started with the engine from now on");
+  assert.equal(await policyOf("registry"), "always");
   await serves();
 });
 
-test("a registry that was started while another certificate stood there is restarted", async () => {
-  await runRegistry(engine, options);
-  const files = [layout.caCertificate, layout.serverCertificate, layout.serverKey];
-  const ours = await Promise.all(files.map((file) => readFile(file)));
+test("whatever stands in certs/ meanwhile, a registry starts with its own certificate and key", async () => {
+  await serve();
+  const ours = await readCertificates(layout);
   await makeCertificates(layout, addresses);
+  // Half of them, as a power cut may leave it.
+  await writeFile(layout.serverCertificate, ours.server ?? "");
   await run("docker", ["restart", "registry"]);
+  await showCertificates(ours, layout);
   await serves();
-  for (const [at, file] of files.entries()) await writeFile(file, ours[at] ?? "");
-  await assert.rejects(serves());
-  const result = await runRegistry(engine, options);
-  assert.equal(result.why, "restarted: it had loaded another certificate");
+});
+
+test("until it is settled the one before stays, and is the one that the engine starts; it can be put back", async () => {
+  const before = await serve();
+  const next = await runRegistry(engine, { ...options, access: "push" });
+  assert.equal(await pushStatus(), "202");
+  assert.deepEqual(await containers(), ["/registry", "/registry-previous"]);
+  assert.deepEqual([await policyOf("registry"), await policyOf("registry-previous")], ["no", "always"]);
+  assert.match(await next.putBack(), /; the one before it is started again\nIts last output:\n/);
+  assert.deepEqual(await containers(), ["/registry"]);
+  assert.equal((await inspectContainer(engine, "registry"))?.Id, before.containerId);
+  assert.equal(await policyOf("registry"), "always");
   await serves();
-  assert.equal((await runRegistry(engine, options)).changed, false);
+
+  const again = await runRegistry(engine, { ...options, access: "push" });
+  await again.settle();
+  assert.deepEqual([await policyOf("registry"), await policyOf("registry-previous")], ["always", "no"]);
+  await again.dismissOld();
+  assert.deepEqual(await containers(), ["/registry"]);
+});
+
+test("a power cut at any moment of a run: the engine brings one back that serves, and the next run completes it", async () => {
+  const pushing = { ...options, access: "push" as const, relabel: false };
+  const make = () => createContainer(engine, { name: "registry-next", ...containerOptions(pushing) });
+  const moments = {
+    "the old one is stopped": async () => {
+      await make();
+      await stopContainer(engine, "registry");
+    },
+    "the new one is started": async () => {
+      await make();
+      await stopContainer(engine, "registry");
+      await startContainer(engine, "registry-next");
+    },
+    "each has its name": async () => void (await runRegistry(engine, { ...options, access: "push" })),
+    "the new one is proven": async () =>
+      await (await runRegistry(engine, { ...options, access: "push" })).settle(),
+  };
+  for (const [name, cut] of Object.entries(moments)) {
+    for (const one of await containers()) await removeContainer(engine, one.slice(1));
+    await serve();
+    await cut();
+    await cutPower();
+    await serves();
+    await serve({ access: "push" });
+    assert.deepEqual(await containers(), ["/registry"], name);
+    assert.equal(await policyOf("registry"), "always", name);
+    assert.equal(await pushStatus(), "202", name);
+  }
 });
 
 test("the container does not see the CA's key", async () => {
-  await runRegistry(engine, options);
+  await serve();
   const info = await inspectContainer(engine, "registry");
   const sources = info?.Mounts.map(({ Source, RW }) => `${Source} ${RW}`).sort();
+  const set = layout.certificateSet(options.certificates);
   assert.deepEqual(sources, [
-    `${layout.serverKey} false`,
-    `${layout.serverCertificate} false`,
+    `${set.serverKey} false`,
+    `${set.serverCertificate} false`,
     `${layout.storage} true`,
   ]);
 });
 
-test("a new registry that ends at once: the old one serves again, and the error has its last output", async () => {
-  const { containerId } = await runRegistry(engine, options);
+/** The real registry that is told to read a configuration that is not there. */
+async function brokenImage(): Promise<string> {
   const image = await makeRegistryImage();
   const [first, ...others] = image.blobs;
   assert.ok(first);
@@ -166,40 +230,66 @@ test("a new registry that ends at once: the old one serves again, and the error 
     manifest: Buffer.from(JSON.stringify(manifest)),
     blobs: [{ digest: digestOf(bytes), bytes }, ...others],
   };
-  const brokenId = await load(broken, "drydock/broken:1");
-  await assert.rejects(runRegistry(engine, { ...options, imageId: brokenId }), hostError(/no-such-config/));
+  return await load(broken, "drydock/broken:1");
+}
+
+test("a new registry that ends at once: the old one serves again, and the error has its last output", async () => {
+  const { containerId } = await serve();
+  await assert.rejects(
+    runRegistry(engine, { ...options, imageId: await brokenImage() }),
+    hostError(/no-such-config/),
+  );
   assert.deepEqual(await containers(), ["/registry"]);
   assert.equal((await inspectContainer(engine, "registry"))?.Id, containerId);
   await serves();
 });
 
 test("an image without a program: the old one serves again", async () => {
-  const { containerId } = await runRegistry(engine, options);
+  const { containerId } = await serve();
   const empty = await load(makeImage({ cmd: ["/no-such-program"] }), "drydock/empty:1");
   await assert.rejects(runRegistry(engine, { ...options, imageId: empty }), hostError(/no-such-program/));
   assert.equal((await inspectContainer(engine, "registry"))?.Id, containerId);
   await serves();
 });
 
-test("no old one: the broken new one stays to be looked at, and the next run replaces it", async () => {
-  const empty = await load(makeImage({ cmd: ["/no-such-program"] }), "drydock/empty:1");
-  await assert.rejects(runRegistry(engine, { ...options, imageId: empty }), hostError(/no-such-program/));
-  assert.equal((await runRegistry(engine, options)).why, "replaced: another registry image");
+test("no old one: the broken new one has said its last, and nothing is left", async () => {
+  const broken = { ...options, imageId: await brokenImage() };
+  await assert.rejects(
+    runRegistry(engine, broken),
+    hostError(/ended with code 1\nIts last output:\n.*no-such-config/s),
+  );
+  assert.deepEqual(await containers(), []);
+  await serve();
   await serves();
 });
 
 test("a missing key file is no folder made by the engine, but an error", async () => {
-  await rm(layout.serverKey);
+  const { serverKey } = layout.certificateSet(options.certificates);
+  await rm(serverKey);
   await assert.rejects(runRegistry(engine, options), hostError(/registry-key\.pem/));
   assert.deepEqual(await containers(), []);
-  await makeCertificates(layout, addresses);
+  await kept();
 });
 
 test("a port that is taken after all: the old one serves again", async () => {
-  const { containerId } = await runRegistry(engine, options);
+  const { containerId } = await serve();
   const listener = createServer().listen(8443, "0.0.0.0");
+  const portCommand = (port: number) => `drydock install site.tar --port ${port}`;
   try {
-    await assert.rejects(runRegistry(engine, { ...options, port: 8443 }), hostError(/8443/));
+    await assert.rejects(
+      runRegistry(engine, { ...options, port: 8443, portCommand }),
+      (error: DrydockError) => {
+        assert.match(
+          error.message,
+          /^start the registry: port 8443 is taken by .*; the one before it is started/,
+        );
+        assert.match(
+          error.hint ?? "",
+          /^Stop what listens there. Or take another port: `drydock .* --port 5000`$/,
+        );
+        return true;
+      },
+    );
   } finally {
     listener.close();
   }
@@ -220,25 +310,16 @@ test("somebody else's container is refused and left alone", async () => {
   assert.deepEqual(await containers(), ["/registry"]);
 });
 
-test("a run that was killed after it renamed the old one is made good by the next one", async () => {
-  await runRegistry(engine, options);
-  await stopContainer(engine, "registry");
-  await renameContainer(engine, "registry", "registry-previous");
-  assert.equal((await runRegistry(engine, options)).changed, true);
-  assert.deepEqual(await containers(), ["/registry"]);
-  await serves();
-});
-
 test("a run that was killed before the new one had answered: the next one goes back to the old one", async () => {
+  const { containerId } = await serve();
   const empty = await load(makeImage({ cmd: ["/no-such-program"] }), "drydock/empty:1");
   const broken = { ...options, imageId: empty };
-  await assert.rejects(runRegistry(engine, broken), DrydockError);
-  await renameContainer(engine, "registry", "aside");
-  const { containerId } = await runRegistry(engine, options);
+  const { layout: at, ...rest } = broken;
   await stopContainer(engine, "registry");
   await renameContainer(engine, "registry", "registry-previous");
-  await renameContainer(engine, "aside", "registry");
-
+  await createContainer(engine, {
+    ...{ name: "registry", ...containerOptions({ layout: at, ...rest, relabel: false }) },
+  });
   await assert.rejects(runRegistry(engine, broken), hostError(/the one before it is started again/));
   assert.deepEqual(await containers(), ["/registry"]);
   assert.equal((await inspectContainer(engine, "registry"))?.Id, containerId);
@@ -246,15 +327,14 @@ test("a run that was killed before the new one had answered: the next one goes b
 });
 
 test("the last output is what the registry said", async () => {
-  await runRegistry(engine, options);
+  await serve();
   assert.match(await lastOutput(engine, "registry"), /listening on \[::\]:443, tls/);
   const ca = await readFile(layout.caCertificate);
   await assert.rejects(askRegistry({ ca, connect: "127.0.0.1", port: 443, as: "other.lan" }), /other\.lan/);
 });
 
 test("under SELinux what is mounted is labelled: the same mounts, and what differs without is seen", async () => {
-  const settings = { layout, port: 443, access: "read-only", imageId } as const;
-  const labelled = { ...settings, certificate: digestOf("x"), relabel: true };
+  const labelled = { ...options, relabel: true };
   await createContainer(engine, { name: "registry", ...containerOptions(labelled) });
   await startContainer(engine, "registry");
   const info = await inspectContainer(engine, "registry");

@@ -7,15 +7,17 @@ import type { BundleIndex } from "../../src/archive/bundle-index.ts";
 import { totalsOf } from "../../src/archive/contents.ts";
 import { removeContainer, stopContainer } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
-import { serveRelease } from "../../src/install/serve.ts";
+import { setFiles } from "../../src/install/files.ts";
+import { serveCurrent } from "../../src/install/serve.ts";
 import { type SiteStatus, siteStatus, whatIsWrong } from "../../src/install/status.ts";
 import { takeLock } from "../../src/lock.ts";
 import { type Digest, digestOf, shortDigest } from "../../src/oci/digest.ts";
 import { blobPath, layerLinkPath, tagCurrentLinkPath, tagIndexLinkPath } from "../../src/oci/storage.ts";
 import { writeJournal } from "../../src/site/journal.ts";
-import { type ReleaseRecord, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { type ReleaseRecord, writeRelease } from "../../src/site/record.ts";
 import { makeImage, makeIndex, type TestImage } from "../lab/images.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
+import { makeCurrent } from "../site/current.ts";
 import { goInside, hostAddress } from "./inside.ts";
 import { load, makeCertificates, makeSite, registryName, storeImage } from "./site-parts.ts";
 
@@ -33,7 +35,7 @@ const day = 86_400_000;
 const deb = Buffer.from("!<arch>\nbytes of a package");
 const older = await installRelease(1, { "team/older": images.older });
 const current = await installRelease(2, { "team/app": images.app, "team/both": images.both });
-await serveRelease(engine, layout, current);
+await serveCurrent(engine, layout, current);
 
 beforeEach(async () => {
   assert.deepEqual(await wrong(), [undefined, ""]);
@@ -100,7 +102,7 @@ async function installRelease(release: number, of: Record<string, TestImage>): P
     ...{ placed: { blobs: 1, bytes: 1 }, settings, chosen: {}, registryImage: registryImage.digest },
   };
   await writeRelease(layout, record);
-  await setCurrent(layout, bundleDigest);
+  await makeCurrent(layout, bundleDigest);
   return record;
 }
 
@@ -213,7 +215,7 @@ test("a container of the name that isn't drydock's", async () => {
   assert.equal(whatIsWrong(status.findings), "host");
   assert.match((await wrong())[1], /^error container: there is a container "registry".* it isn't drydock's/m);
   await removeContainer(engine, "registry");
-  await serveRelease(engine, layout, current);
+  await serveCurrent(engine, layout, current);
 });
 
 test("a container with other settings, and a new certificate that it doesn't show yet", async () => {
@@ -316,6 +318,7 @@ test("an action that was interrupted, and one that is under way: tags may be eit
   await writeJournal(layout, {
     ...{ action: "install", bundleDigest: digestOf("bundle 3"), name: "plant-7", release: 3 },
     ...{ begunAt: "2026-11-20T10:00:00Z", tagsBefore: current.tagsAfter, tagsAfter: tags },
+    command: "drydock install stick/site.tar",
   });
   try {
     await withFile(stored(tagCurrentLinkPath("team/app", "1")), images.older.digest, async () => {
@@ -323,7 +326,7 @@ test("an action that was interrupted, and one that is under way: tags may be eit
       assert.equal(kind, "host");
       assert.match(
         text,
-        /^error action: the install of plant-7, release 3, .* was interrupted \| .*`drydock rollback`/,
+        /^error action: the install of plant-7, release 3, .* was interrupted \| Run the same .*:\n`drydock install stick\/site\.tar`\n`drydock rollback` puts back/,
       );
       assert.doesNotMatch(text, /storage/);
       const lock = await takeLock("site", layout.root);
@@ -332,10 +335,57 @@ test("an action that was interrupted, and one that is under way: tags may be eit
       assert.equal(whatIsWrong(findings), undefined);
       const action = findings.find(({ check }) => check === "action");
       assert.match(action?.text ?? "", new RegExp(`is under way \\(process ${process.pid}\\)$`));
+      // What it has stopped is told, and what to do about that is to complete it.
+      await stopContainer(engine, "registry");
+      const stopped = (await look()).findings.filter(({ level }) => level !== "ok");
+      assert.ok(stopped.some(({ check, text: told }) => check === "container" && /is stopped/.test(told)));
+      assert.deepEqual(
+        stopped.filter(({ hint }) => hint !== undefined).map(({ check }) => check),
+        ["action"],
+      );
+      await serveCurrent(engine, layout, current);
     });
   } finally {
     await rm(layout.journal);
   }
+});
+
+test("a file that is missing, or is another one; with --deep also where only its bytes are", async () => {
+  const path = join(layout.files, "charts/pump.tgz");
+  const [text, digest] = ["a chart", digestOf("a chart")];
+  const index = layout.release(current.bundleDigest).bundleIndex;
+  const of = JSON.parse(await readFile(index, "utf8"));
+  of.blobs.push({ digest, size: text.length, role: "file" });
+  of.files.push({ name: "charts/pump.tgz", digest });
+  await mkdir(layout.keptFiles, { recursive: true });
+  await writeFile(layout.keptFile(digest), text);
+  await writeRelease(layout, { ...current, filesBefore: {}, filesAfter: { "charts/pump.tgz": digest } });
+  await withFile(index, JSON.stringify(of), async () => {
+    await setFiles([{ name: "charts/pump.tgz", digest }], layout);
+    assert.deepEqual(await wrong({ deep: true }), [undefined, ""]);
+    await rm(path);
+    const hint = "`drydock install BUNDLE`, with the bundle of plant-7, release 2, puts it right.";
+    const told = (problem: string) => [
+      "integrity",
+      `error files: a file is not as recorded\n  ${path}: ${problem} | ${hint}`,
+    ];
+    assert.deepEqual(await wrong(), told("it is missing"));
+    await writeFile(path, "another one");
+    assert.deepEqual(await wrong(), told("it has 11 bytes, not 7"));
+    await writeFile(path, "A CHART");
+    assert.deepEqual(await wrong(), [undefined, ""]);
+    assert.deepEqual(await wrong({ deep: true }), told("it has other bytes"));
+    await setFiles([{ name: "charts/pump.tgz", digest }], layout);
+    // Written into, it is damaged as a blob is.
+    await writeFile(path, "A CHART");
+    const [kind, deep] = await wrong({ deep: true });
+    assert.equal(kind, "integrity");
+    assert.match(
+      deep,
+      /a blob is damaged\n.*file charts\/pump\.tgz.*: other bytes.* \| [\s\S]*`rm .*\/releases\/files\//,
+    );
+  }).finally(() => writeRelease(layout, current));
+  await rm(layout.files, { recursive: true });
 });
 
 test("an index of a release that is gone", async () => {
@@ -356,5 +406,5 @@ test("a registry that is stopped doesn't count as one that answers wrongly, too"
   const [kind, text] = await wrong();
   assert.equal(kind, "host");
   assert.equal(text.split("\n").length, 1, text);
-  await serveRelease(engine, layout, current);
+  await serveCurrent(engine, layout, current);
 });

@@ -7,9 +7,11 @@ import { after, test } from "node:test";
 import type { BundlePackages } from "../../src/archive/packages.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { type SiteLayout, siteLayout } from "../../src/site/layout.ts";
+import { claimSite } from "../../src/site/marker.ts";
 import { readPackages } from "../../src/site/packages.ts";
-import { claimSite, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { completeAction, writeRelease } from "../../src/site/record.ts";
 import { makeIndex } from "../archive/bundles.ts";
+import { makeCurrent } from "./current.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-site-packages-"));
 after(() => rm(folder, { recursive: true }));
@@ -18,12 +20,7 @@ const bytes = Buffer.from("a package");
 const files = [{ name: "docker_1.deb", digest: digestOf(bytes) }];
 
 /** As an install leaves it. */
-async function install(
-  layout: SiteLayout,
-  sequence: number,
-  packages: BundlePackages[],
-  rolledBackAt?: string,
-): Promise<void> {
+async function install(layout: SiteLayout, sequence: number, packages: BundlePackages[]): Promise<void> {
   const bundleDigest = digestOf(String(sequence));
   const index = { ...makeIndex([Buffer.from("{}"), bytes]), packages };
   await claimSite(layout);
@@ -36,9 +33,8 @@ async function install(
     settings: { addresses: ["registry.lan"], port: 443, access: "read-only" },
     chosen: {},
     registryImage: digestOf("registry"),
-    ...(rolledBackAt === undefined ? {} : { rolledBackAt }),
   });
-  await setCurrent(layout, bundleDigest);
+  await makeCurrent(layout, bundleDigest);
 }
 
 test("the current release's come first, then those of others from the last one back", async () => {
@@ -46,16 +42,14 @@ test("the current release's come first, then those of others from the last one b
   await install(layout, 1, [{ match: { architecture: "amd64", id: "one" }, files }]);
   await install(layout, 2, []);
   await install(layout, 3, [{ match: { architecture: "amd64", id: "three" }, files }]);
-  await install(
-    layout,
-    4,
-    [{ match: { architecture: "amd64", id: "undone" }, files }],
-    "2026-01-02T00:00:00.000Z",
-  );
+  await install(layout, 4, [{ match: { architecture: "amd64", id: "undone" }, files }]);
   const ids = async () => (await readPackages(layout.root)).map(({ match }) => match.id);
-  await setCurrent(layout, digestOf("2"));
+  await completeAction(layout, {
+    ...{ current: digestOf("2"), certificates: digestOf("certificates"), begunAt: "" },
+    undone: [digestOf("4")],
+  });
   assert.deepEqual(await ids(), ["three", "one"]);
-  await setCurrent(layout, digestOf("1"));
+  await makeCurrent(layout, digestOf("1"));
   assert.deepEqual(await ids(), ["one", "three"]);
   const path = layout.release(digestOf("1")).packageFile(digestOf(bytes));
   assert.deepEqual((await readPackages(layout.root))[0], {

@@ -11,17 +11,23 @@ import { siteLayout } from "../../src/site/layout.ts";
 import {
   claimSite,
   currentDigest,
-  currentRelease,
-  findSite,
   isClaimed,
   leaveData,
+  readMarker,
+  writeMarker,
+} from "../../src/site/marker.ts";
+import {
+  completeAction,
+  currentRelease,
+  findSite,
   listReleases,
   type ReleaseRecord,
   readRelease,
   rememberSite,
-  setCurrent,
   writeRelease,
 } from "../../src/site/record.ts";
+import { makeCurrent } from "./current.ts";
+import { diskEvents } from "./disk-order.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-record-"));
 after(() => rm(folder, { recursive: true, force: true }));
@@ -36,6 +42,9 @@ function record(name: string, sequence: number): ReleaseRecord {
     installedAt: sequence === 1 ? "2027-01-01T00:00:00Z" : "2026-01-01T00:00:00Z",
     tagsBefore: {},
     tagsAfter: { alpine: { "3.20": digestOf("alpine") } },
+    filesBefore: {},
+    filesAfter: { "pump.tgz": digestOf("pump") },
+    certificates: digestOf("certificates"),
     placed: { blobs: 3, bytes: 1234 },
     settings: { addresses: ["registry.plant7.lan"], port: 443, access: "read-only" },
     chosen: {},
@@ -77,8 +86,9 @@ test("releases are listed in the order of their installs; the current one is the
   await writeRelease(layout, older);
   await mkdir(layout.release(digestOf("unfinished")).registryBlobs, { recursive: true });
   assert.equal(await currentRelease(layout), undefined);
+  assert.deepEqual(await listReleases(layout), [], "none of them is complete");
   for (const one of [older, newer, older]) {
-    await setCurrent(layout, one.bundleDigest);
+    await makeCurrent(layout, one.bundleDigest);
     assert.deepEqual(await currentRelease(layout), one);
   }
   assert.deepEqual(await listReleases(layout), [older, newer]);
@@ -86,33 +96,71 @@ test("releases are listed in the order of their installs; the current one is the
   assert.equal(await readRelease(layout, digestOf("unfinished")), undefined);
 });
 
-test("saying again what is current writes nothing; none can be current; what is no digest is an error", async () => {
+test("an action is complete at once: which is current, which are rolled back, and the certificates", async () => {
+  const layout = siteLayout(join(folder, "complete"));
+  const [one, two] = [record("one", 1), record("two", 2)];
+  await claimSite(layout);
+  for (const each of [one, two]) {
+    await writeRelease(layout, each);
+    await makeCurrent(layout, each.bundleDigest);
+  }
+  const certificates = digestOf("others");
+  const back = { certificates, begunAt: "2026-01-01T00:00:00Z" };
+  const [current, undone] = [one.bundleDigest, [two.bundleDigest]];
+  const events = await diskEvents(() => completeAction(layout, { ...back, current, undone }));
+  assert.deepEqual(
+    events.filter(({ kind }) => kind === "rename").map(({ path }) => path),
+    [layout.marker],
+  );
+  assert.equal((await readMarker(layout)).certificates, certificates);
+  assert.deepEqual(await currentRelease(layout), one);
+  const { rolledBackAt, ...rest } = (await readRelease(layout, two.bundleDigest)) ?? {};
+  assert.ok(Date.parse(rolledBackAt ?? "") > 0);
+  assert.deepEqual(rest, two);
+  // Its record is written anew, by a prune say, and it is still rolled back.
+  await writeRelease(layout, { ...two, rolledBackAt: "2020-01-01T00:00:00Z" });
+  assert.equal((await readRelease(layout, two.bundleDigest))?.rolledBackAt, rolledBackAt);
+  await completeAction(layout, { ...back, current: two.bundleDigest, redone: [two.bundleDigest] });
+  assert.deepEqual(await listReleases(layout), [one, two]);
+});
+
+test("what an earlier drydock has written is understood, and goes on", async () => {
+  const layout = siteLayout(join(folder, "earlier"));
+  const { filesBefore, filesAfter, certificates, ...one } = record("one", 1);
+  const two = { ...record("two", 2), rolledBackAt: "2026-01-02T00:00:00Z" };
+  await claimSite(layout);
+  await writeRelease(layout, one);
+  await mkdir(layout.release(two.bundleDigest).folder);
+  await writeFile(layout.release(two.bundleDigest).record, JSON.stringify(two));
+  await writeMarker(layout, { current: one.bundleDigest });
+  assert.deepEqual(await listReleases(layout), [one, two]);
+  await makeCurrent(layout, one.bundleDigest);
+  assert.deepEqual(await listReleases(layout), [one, two]);
+  await makeCurrent(layout, two.bundleDigest);
+  assert.equal((await currentRelease(layout))?.rolledBackAt, undefined);
+});
+
+test("a marker that holds no digest is an error", async () => {
   const layout = siteLayout(join(folder, "current"));
   await claimSite(layout);
-  await setCurrent(layout, digestOf("x"));
-  const { ino } = await stat(layout.marker);
-  await setCurrent(layout, digestOf("x"));
-  assert.equal((await stat(layout.marker)).ino, ino);
-  assert.deepEqual(JSON.parse(await readFile(layout.marker, "utf8")), {
-    formatVersion: 1,
-    current: digestOf("x"),
-  });
-  await setCurrent(layout, undefined);
   assert.equal(await currentDigest(layout), undefined);
-  assert.equal(await isClaimed(layout), true);
-  await writeFile(layout.marker, '{"formatVersion": 1, "current": "yesterday\'s"}');
-  await assert.rejects(currentDigest(layout), DrydockError);
+  for (const key of ["current", "certificates"]) {
+    await writeFile(layout.marker, JSON.stringify({ formatVersion: 1, [key]: "yesterday's" }));
+    await assert.rejects(currentDigest(layout), DrydockError);
+  }
 });
 
 test("a record that is damaged is an error, not a release that isn't there", async () => {
   const layout = siteLayout(join(folder, "damaged"));
   await claimSite(layout);
   await writeRelease(layout, record("x", 1));
-  await setCurrent(layout, digestOf("x"));
+  await makeCurrent(layout, digestOf("x"));
   for (const text of [
     '{"bundleDigest":',
     "{}",
     JSON.stringify({ ...record("x", 1), tagsBefore: { a: { b: "1" } } }),
+    JSON.stringify({ ...record("x", 1), filesAfter: { a: "1" } }),
+    JSON.stringify({ ...record("x", 1), certificates: "1" }),
   ]) {
     await writeFile(layout.release(digestOf("x")).record, text);
     await assert.rejects(currentRelease(layout), DrydockError, text);

@@ -7,9 +7,11 @@ import { after, before, test } from "node:test";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { blobPath } from "../../src/oci/storage.ts";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite, setCurrent, type Tags, writeRelease } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
+import { type Tags, writeRelease } from "../../src/site/record.ts";
 import { readServedImages } from "../../src/site/served-images.ts";
 import { makeArtifact, makeImage, makeIndex, type TestImage } from "../lab/images.ts";
+import { makeCurrent } from "./current.ts";
 
 let folder: string;
 before(async () => {
@@ -61,7 +63,7 @@ test("every tag that is an image, with each platform that is there; artifacts an
     },
   });
   assert.deepEqual(await readServedImages(folder), []);
-  await setCurrent(layout, bundleDigest);
+  await makeCurrent(layout, bundleDigest);
   assert.deepEqual(await readServedImages(folder), [
     {
       repository: "team/app",

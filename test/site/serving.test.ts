@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { type SiteLayout, siteLayout } from "../../src/site/layout.ts";
-import { claimSite, rememberSite, setCurrent, writeRelease } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
+import { rememberSite, writeRelease } from "../../src/site/record.ts";
 import { readServing } from "../../src/site/serving.ts";
+import { makeCurrent } from "./current.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "drydock-serving-"));
 after(() => rm(folder, { recursive: true }));
@@ -29,7 +31,7 @@ async function install(layout: SiteLayout, addresses: string[], sequence: number
     chosen: {},
     registryImage: digestOf("registry"),
   });
-  await setCurrent(layout, bundleDigest);
+  await makeCurrent(layout, bundleDigest);
   await mkdir(layout.certs, { recursive: true });
   await writeFile(layout.caCertificate, "the CA");
   return bundleDigest;
@@ -41,7 +43,7 @@ test("it is the release that is current, whichever was installed last", async ()
   await install(layout, ["new.lan", "10.0.0.1"], 2);
   const wanted = { ca: "the CA", addresses: ["new.lan", "10.0.0.1"], port: 443 };
   assert.deepEqual(await readServing(layout.root), wanted);
-  await setCurrent(layout, old);
+  await makeCurrent(layout, old);
   assert.deepEqual((await readServing(layout.root)).addresses, ["old.lan"]);
 });
 

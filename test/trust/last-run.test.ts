@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { siteLayout } from "../../src/site/layout.ts";
-import { claimSite } from "../../src/site/record.ts";
+import { claimSite } from "../../src/site/marker.ts";
 import type { Client, ClientResult } from "../../src/trust/client.ts";
 import { failedOf, lastRunFile, rememberFailed } from "../../src/trust/last-run.ts";
 

@@ -23,11 +23,11 @@ export interface Changes {
 const afterwardsTimeout = 240_000;
 
 /**
- * restart NAME SERVICE…  restarts those of the services that run, by whatever starts services there; what does not run
- *                        reads its files when it starts. NAME is the process's
- * reload FILE            SIGHUP for the Docker whose number is in the file
+ * restart NAME SERVICE…  restarts those of the services that run, by whatever starts services there; what does not
+ *                    run reads its files when it starts. NAME is the process's
+ * reload FILE       SIGHUP for the Docker whose number is in the file
  * run PROGRAM…
- * again                  does once more what had been tried of these, when all is as it was
+ * again             does once more what had been tried of these, when all is as it was
  */
 const afterwards = [
   "runs() { if [ -d /run/systemd/system ]; then systemctl -q is-active $1;",

@@ -3,7 +3,7 @@ import type { Changes } from "./apply.ts";
 import { ancestors } from "./look.ts";
 import { directoriesMade, isMarked, withMark } from "./mark.ts";
 import type { Entry, Seen } from "./seen.ts";
-import type { StoreFinding, StorePlan, WantedFile } from "./store.ts";
+import type { StoreFinding, StorePlan } from "./store.ts";
 
 /** Of a new file, for install(1). The first are the words that the lines for sudoers have (docs/sudo.md). */
 const rootsFile = "-o root -g root -m 0644";
@@ -11,63 +11,48 @@ const usersFile = "-m 0644";
 
 /**
  * @param isRoots whose the files shall be: root's, or else the login user's
- * @returns no changes where all is as it should be; also what keeps a file from being written or removed,
- *   and then that file is not in the changes
+ * @returns no changes where all is as it should be; also what keeps a file from being
+ *   written, and then that file is not in the changes
  */
 export function changesFor(
   plan: StorePlan,
   seen: Seen,
   isRoots: boolean,
 ): { changes: Changes | undefined; findings: StoreFinding[] } {
-  const found = new Map<string, StoreFinding>();
-  /** Keeps what is wrong, once. */
-  const isFit = <T>(change: T | StoreFinding): change is T => {
-    const isWrong = typeof change === "object" && change !== null && "reason" in change;
-    if (isWrong) found.set(change.reason, change);
-    return !isWrong;
-  };
-  const writes = plan.files
-    .map((file) => writeOf(file, seen, isRoots))
-    .filter((write) => write !== undefined)
-    .filter(isFit);
-  const written = writes.map(({ path }) => path);
-  const remove = [...new Set(plan.gone.map((path) => seen.absolute(path)))]
-    .filter((path) => seen.at(path) !== undefined && !written.includes(path))
-    .map((path) => wrongAbove(ancestors(path), seen, isRoots) ?? path)
-    .filter(isFit);
-  const findings = [...found.values()];
-  if (writes.length + remove.length === 0 && plan.afterwards?.isDue !== true) {
-    return { changes: undefined, findings };
+  const owner = isRoots ? 0 : seen.uid;
+  const make = new Set<string>();
+  const changes: Changes = { make: [], write: [], remove: [], removeDirectories: [] };
+  const findings = new Map<string, StoreFinding>();
+  for (const { path: named, content, ours } of plan.files) {
+    const path = seen.absolute(named);
+    const entry = seen.at(path);
+    const above = ancestors(named).map((directory) => seen.absolute(directory));
+    const missing = above.filter((directory) => seen.at(directory) === undefined);
+    const wrong = [...above.map((each) => wrongDirectory(each, seen, owner)), wrongFile(path, seen)]
+      .filter((finding) => finding !== undefined)
+      .at(0);
+    if (wrong !== undefined) {
+      findings.set(wrong.reason, wrong);
+      continue;
+    }
+    const text = ours ? withMark(content, missing.length || directoriesMade(entry?.text)) : content;
+    const isRight = !ours || (entry?.uid === owner && entry.mode === 0o644);
+    if (isRight && entry?.text === text) continue;
+    for (const directory of missing) make.add(directory);
+    const isNew = ours || entry === undefined;
+    const options = isNew ? (isRoots ? rootsFile : usersFile) : asItIs(entry);
+    changes.write.push({ path, content: text, options });
   }
-  const changes: Changes = {
-    make: [...new Set(writes.flatMap(({ missing }) => missing))],
-    write: writes.map(({ path, content, options }) => ({ path, content, options })),
-    remove,
-    removeDirectories: [...new Set(remove.flatMap((path) => madeFor(path, seen)))].sort(deepestFirst),
-    ...(plan.afterwards === undefined ? {} : { afterwards: plan.afterwards }),
-  };
-  return { changes, findings };
-}
-
-type Write = Changes["write"][number] & {
-  /** directories above it that are not there */
-  missing: string[];
-};
-
-/** @returns undefined where it is as it should be; or what is in its way */
-function writeOf(file: WantedFile, seen: Seen, isRoots: boolean): Write | StoreFinding | undefined {
-  const path = seen.absolute(file.path);
-  const entry = seen.at(path);
-  const above = ancestors(file.path).map((directory) => seen.absolute(directory));
-  const wrong = wrongAbove(above, seen, isRoots) ?? wrongFile(path, seen);
-  if (wrong !== undefined) return wrong;
-  const missing = above.filter((directory) => seen.at(directory) === undefined);
-  const made = missing.length || directoriesMade(entry?.text);
-  const content = file.ours ? withMark(file.content, made) : file.content;
-  const hasOwner = entry?.uid === (isRoots ? 0 : seen.uid) && entry.mode === 0o644;
-  if (entry?.text === content && (hasOwner || !file.ours)) return undefined;
-  const options = file.ours || entry === undefined ? (isRoots ? rootsFile : usersFile) : asItIs(entry);
-  return { path, content, options, missing };
+  changes.make = [...make];
+  const written = changes.write.map(({ path }) => path);
+  const gone = [...new Set(plan.gone.map((path) => seen.absolute(path)))].filter(
+    (path) => seen.at(path) !== undefined && !written.includes(path),
+  );
+  changes.remove = gone;
+  changes.removeDirectories = [...new Set(gone.flatMap((path) => madeFor(path, seen)))].sort(deepestFirst);
+  if (plan.afterwards !== undefined) changes.afterwards = plan.afterwards;
+  const isNothing = changes.write.length + changes.remove.length === 0 && plan.afterwards?.isDue !== true;
+  return { changes: isNothing ? undefined : changes, findings: [...findings.values()] };
 }
 
 /** Somebody else's file keeps its owner and its mode: there may be a password in it. */
@@ -83,15 +68,6 @@ function madeFor(path: string, seen: Seen): string[] {
 
 function deepestFirst(one: string, other: string): number {
   return other.split("/").length - one.split("/").length;
-}
-
-function wrongAbove(directories: readonly string[], seen: Seen, isRoots: boolean): StoreFinding | undefined {
-  const owner = isRoots ? 0 : seen.uid;
-  for (const directory of directories) {
-    const wrong = wrongDirectory(directory, seen, owner);
-    if (wrong !== undefined) return wrong;
-  }
-  return undefined;
 }
 
 /** Whoever may change a directory above a file decides what is in it. */

@@ -36,7 +36,7 @@ const script = (asks: readonly string[]) => [
   "done; set -f;",
   `ls -ldn -- "$@" 2>/dev/null | sed "s/^/${mark}ls /";`,
   `find "$@" -prune -type f -size -${tooLarge} -exec $sums {} + 2>/dev/null | {`,
-  `  known= ; while read -r sum f; do f=\${f#[*]}; printf "${mark}sum %s %s" "$sum" "$f"; echo;`,
+  `  known= ; while read -r sum f; do f=\${f#[*]}; echo "${mark}sum $sum $f";`,
   '    case "$known " in *" $sum "*) ;; *) known="$known $sum";',
   `      echo "${mark}content $sum $(od -An -v -tx1 <"$f" | tr -d "[:space:]")";; esac;`,
   "  done; };",
