@@ -1,13 +1,15 @@
 /** What came of a run of the tests, in a few lines below all that the reporter has shown. */
-import { relative } from "node:path";
+import { relative, resolve } from "node:path";
 import type { run } from "node:test";
 
 export class Outcome {
   /** "test/archive/verify.test.ts:20  the test's name" */
   readonly #failed: string[] = [];
   readonly #skipped: string[] = [];
-  /** path → milliseconds, of those that had a test */
+  /** path → milliseconds */
   readonly #took = new Map<string, number>();
+  /** paths of files of which a test ended */
+  readonly #ran = new Set<string>();
   #tests = 0;
   #ended = false;
 
@@ -18,12 +20,17 @@ export class Outcome {
       if (todo === undefined && failureType !== "subtestsFailed")
         this.#failed.push(`${placeOf(file, line)}  ${name}`);
     });
+    // A file's own summary is not counted on: now and then it is lost when the file's process is made to end.
+    tests.on("test:complete", ({ name, file }) => {
+      // A file without a test is told of as a test with the file's name.
+      if (file !== undefined && resolve(name) !== file) this.#ran.add(file);
+    });
     tests.on("test:pass", ({ name, file, line, skip }) => {
       if (skip !== undefined) this.#skipped.push(`${placeOf(file, line)}  ${name}`);
     });
     tests.on("test:summary", ({ file, counts, duration_ms }) => {
       if (file === undefined) this.#ended = true;
-      else if (counts.tests > 0) this.#took.set(file, duration_ms);
+      else this.#took.set(file, duration_ms);
       if (file === undefined) this.#tests = counts.tests;
     });
   }
@@ -38,7 +45,7 @@ export class Outcome {
       ),
       ...listOf("skipped", this.#skipped),
       ...listOf(
-        "without a test, or not run to the end",
+        "without a test",
         this.#without(files).map((file) => placeOf(file)),
       ),
       ...listOf("left behind", left),
@@ -54,7 +61,7 @@ export class Outcome {
   }
 
   #without(files: readonly string[]): string[] {
-    return files.filter((file) => !this.#took.has(file));
+    return files.filter((file) => !this.#ran.has(file));
   }
 }
 
