@@ -317,7 +317,8 @@ test("a new registry that does not answer: the old one is back, with its name, a
   });
   await assert.rejects(adopt(broken), {
     kind: "host",
-    message: /no-such-program.*the one before it is started again/s,
+    message:
+      /no-such-program.*the one before it is started again\nAll is as it was before: the registry that was/s,
   });
   assert.equal(await stateOf("registry"), `${id} /registry always true`);
   await untilItServes();
