@@ -115,6 +115,7 @@ function runProxyCommand(command: string, user: CallingUser): Duplex {
   });
   child.stdin.on("error", () => undefined); // it ended: `close` says why
   const stream = new Duplex({
+    allowHalfOpen: false, // a command that has ended takes nothing any more, as a socket's other end
     read: () => void child.stdout.resume(),
     write: (chunk, _encoding, done) => void child.stdin.write(chunk, () => done()),
     final: (done) => void child.stdin.end(() => done()),

@@ -50,10 +50,17 @@ export function collect(names: readonly string[]): string {
 
 /** This machine's own sources of Debian, as apt knows them: mirror, security and updates. */
 async function debianSources(): Promise<string> {
+  const known = await knownSources();
+  if (known !== "") return known;
+  // It has no lists, as in a container's image.
+  await run("apt-get", ["update"]);
+  return await knownSources();
+}
+
+async function knownSources(): Promise<string> {
   const filter = ["Created-By: Packages", "Origin: Debian", "Component: main"];
   const format = "deb $(REPO_URI) $(CODENAME) main";
   const { stdout } = await run("apt-get", ["indextargets", "--format", format, ...filter]);
-  if (stdout === "") throw new Error("apt-get knows no Debian to take packages from: run apt-get update");
   return [...new Set(stdout.split("\n"))].join("\n");
 }
 

@@ -94,7 +94,7 @@ function chosen(host: Host, sets: readonly SitePackages[]): SitePackages {
   const set = choosePackages(host, sets);
   if (set === undefined) {
     const has = [...new Set(sets.map(({ match }) => describeMatch(match)))].join(", ");
-    const text = `it has no Docker, and the site no packages for ${describeHost(host)}, but for ${has}`;
+    const text = `it has no Docker, and the site has no packages for ${describeHost(host)}, only for ${has}`;
     throw new ClientFailure("failed", text, `Carry some for it in the next bundle: ${asDocumented}`);
   }
   if (set.kind === "static" && !host.systemd) {
@@ -131,8 +131,8 @@ async function install(
 }
 
 function notRunning({ dockerd, systemd }: Host): PackagesWork["findings"][number] {
-  const start = systemd ? "systemctl enable --now docker" : "its service manager, or dockerd by hand";
-  return { reason: `${dockerd} is there, and does not run`, hint: `To start it there: ${start}.` };
+  const hint = systemd ? "Start it there: `systemctl enable --now docker`." : notStarted.hint;
+  return { reason: `${dockerd} is there, and does not run`, hint };
 }
 
 const notStarted = {

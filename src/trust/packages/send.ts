@@ -20,18 +20,27 @@ const makeFolder = [
 const receive = [
   "folder=$1; f=$1/$2; trap : PIPE HUP;",
   'said=$( { cat >$f; } 2>&1 ) && [ "$(digest $f)" = $3 ] && exit 0;',
-  'rm -rf $folder; problem "send $2: what arrived has another sha256" "$said"',
+  `rm -rf $folder; echo "${mark}bad" $said; exit 0`,
 ];
 
 /** @returns the folder, there; it is for whoever uses the files to remove @throws ClientFailure */
 export async function sendPackages(connection: Connection, files: readonly SitePackage[]): Promise<string> {
-  const [folder = ""] = (await runAsUser(connection, makeFolder)).map((line) => line.replace(/^folder /, ""));
+  const lines = await runAsUser(connection, makeFolder);
+  // Nothing but a name that mktemp gave.
+  const folder = /^folder (\/[\w./-]+)$/m.exec(lines.join("\n"))?.[1];
+  if (folder === undefined) throw new ClientFailure("failed", "make a temporary folder there: got no name");
   for (const file of files) {
     const args = [folder, file.name, hexOf(file.digest)];
-    await runAsUser(connection, receive, args, read(file));
+    const [bad] = await runAsUser(connection, receive, args, read(file));
+    if (bad === undefined) continue;
+    const text = `send ${file.name}: what arrived has another sha256 ${bad.slice("bad ".length)}`;
+    throw new ClientFailure("failed", text.trim(), whatToLookAt);
   }
   return folder;
 }
+
+const whatToLookAt =
+  "Is there room in /tmp there? `drydock status --deep` reads what the site has of the packages.";
 
 async function* read({ name, path }: SitePackage): AsyncGenerator<Uint8Array, void> {
   try {
