@@ -3,7 +3,7 @@
  * collected for it as docs/packages.md says. Both take a while to fetch, so they are kept from run to run, and
  * every test shares them.
  */
-import { access, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { takeLock } from "../../src/lock.ts";
 import { digestOf, hexOf } from "../../src/oci/digest.ts";
@@ -75,15 +75,13 @@ export async function kept(
   // Those that want it at the same time wait: it takes two minutes at most.
   const lock = await takeLock("output", folder, 600_000);
   try {
-    const complete = join(parent, `.complete-${name}-${hexOf(digestOf(key)).slice(0, 16)}`);
-    if ((await isThere(complete)) && (await isThere(folder))) return folder;
+    if (await isThere(folder)) return folder;
     const unfinished = `${folder}.unfinished`;
-    for (const path of [folder, unfinished]) await rm(path, { recursive: true, force: true });
+    await rm(unfinished, { recursive: true, force: true });
     await mkdir(unfinished, { mode: 0o755 });
     await make(unfinished);
     if ((await readdir(unfinished)).length === 0) throw new Error(`${name}: nothing came`);
     await rename(unfinished, folder);
-    await writeFile(complete, "");
     return folder;
   } finally {
     await lock.release();
