@@ -18,6 +18,7 @@ import { type RunResult, run } from "../lab/process.ts";
 import { type Site, startSite } from "../lab/site.ts";
 import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./connected.ts";
 import { drydock } from "./drydock.ts";
+import { releaseFolders } from "./site-state.ts";
 
 const architecture = hostPlatform.slice("linux/".length);
 const wanted = ["docker.io", "apparmor"];
@@ -285,7 +286,7 @@ describe("Docker where it is missing", { timeout: 600_000 }, () => {
   });
 
   it("a package that is damaged at the site is not used", async () => {
-    const [release = ""] = await readdir(join(site.siteDir, "releases"));
+    const [release = ""] = await releaseFolders(site);
     const packages = join(site.siteDir, "releases", release, "packages");
     const debs = await debianPackages(...wanted);
     const [name = ""] = (await readdir(debs)).filter((one) => one.startsWith("iptables_"));
@@ -306,7 +307,7 @@ describe("Docker where it is missing", { timeout: 600_000 }, () => {
     await at("umount", ["/tmp"]);
 
     const script = [
-      "exec 3<>/dev/tcp/$1/$2; cat <&3 & back=$!",
+      "exec 3<>/dev/tcp/$1/$2; setpriv --pdeathsig KILL cat <&3 & back=$!",
       "dd bs=64k iflag=count_bytes count=5000000 status=none >&3",
       "kill $back",
     ];

@@ -1,6 +1,5 @@
 /** Old releases are pruned, through the built command: looked at, done after an install, and by its own verb. */
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { hostPlatform } from "../lab/host-files.ts";
@@ -9,7 +8,7 @@ import { type Site, startSite } from "../lab/site.ts";
 import { pushNamed } from "../lab/upstream.ts";
 import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./connected.ts";
 import { drydock } from "./drydock.ts";
-import { containerOf, servedDigest, treeOf, trustFolder } from "./site-state.ts";
+import { containerOf, releaseFolders, servedDigest, treeOf, trustFolder } from "./site-state.ts";
 
 describe("a site with three releases", { timeout: 600_000 }, () => {
   const parts = new AsyncDisposableStack();
@@ -102,8 +101,7 @@ describe("a site with three releases", { timeout: 600_000 }, () => {
     assert.equal(await servedDigest(site, "library/busybox:1.36", certs), digests[2]);
     for (const name of ["team/two-platforms:1", "library/busybox:only-1"])
       assert.ok(!(await pulls(name)), name);
-    const folders = await readdir(join(site.siteDir, "releases"));
-    assert.equal(folders.filter((name) => /^[0-9a-f]{64}$/.test(name)).length, 2);
+    assert.equal((await releaseFolders(site)).length, 2);
     assert.equal((await atSite("rollback")).code, 0);
     assert.equal(await servedDigest(site, "library/busybox:1.36", certs), digests[1]);
     assert.ok(await pulls("library/busybox:only-2"));

@@ -27,6 +27,12 @@ export function withoutReceipts(tree: Tree): Tree {
   return Object.fromEntries(Object.entries(tree).filter(([path]) => !isReceipt(path)));
 }
 
+/** The names of the releases' folders: those of certificates and files stand beside them. */
+export async function releaseFolders({ siteDir }: Site): Promise<string[]> {
+  const names = await readdir(join(siteDir, "releases"));
+  return names.filter((name) => /^[0-9a-f]{64}$/.test(name));
+}
+
 /** Which container serves, since when. */
 export async function containerOf(site: Site): Promise<string> {
   const format = "{{.Id}} {{.State.StartedAt}} {{.State.Running}}";

@@ -1,6 +1,6 @@
 /** `status` with the built command, at a site with a real engine and registry: well, and with each thing that breaks. */
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { createAuthority } from "../../src/certificates/authority.ts";
@@ -16,7 +16,7 @@ import { type Site, startSite } from "../lab/site.ts";
 import { beside } from "./beside.ts";
 import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./connected.ts";
 import { drydock } from "./drydock.ts";
-import { treeOf } from "./site-state.ts";
+import { releaseFolders, treeOf } from "./site-state.ts";
 
 describe("status", { timeout: 600_000 }, () => {
   const parts = new AsyncDisposableStack();
@@ -139,7 +139,7 @@ describe("status", { timeout: 600_000 }, () => {
   });
 
   it("of an install that finds all there: the receipt's last proof is new, the rest is not", async () => {
-    const [folder = ""] = await readdir(join(site.siteDir, "releases"));
+    const [folder = ""] = await releaseFolders(site);
     const read = async (): Promise<Receipt> =>
       JSON.parse(await readFile(join(site.siteDir, "releases", folder, "receipt.json"), "utf8"));
     const before = await read();
