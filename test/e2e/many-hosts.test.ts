@@ -192,7 +192,7 @@ describe("300 hosts of which 30 are broken in ten ways", () => {
   });
 
   it("once more, nothing is written where it is there", async () => {
-    const some = hosts.slice(0, 100);
+    const some = hosts.slice(0, 30);
     const times = async () => {
       const file = (host: ManyHost) =>
         join(etcDockerOf(folder.path, host), "certs.d", registryName, "ca.crt");
@@ -206,12 +206,12 @@ describe("300 hosts of which 30 are broken in ten ways", () => {
       );
     };
     const before = await times();
-    const { code, stdout, stderr } = await trust("--limit", "h0*", "--json");
+    const { code, stdout, stderr } = await trust("--limit", "h00*:h01*:h02*", "--json");
     assert.equal(code, 5, stderr);
     const counts = new Map<string, number>();
     for (const { status } of JSON.parse(stdout).hosts as ClientResult[])
       counts.set(status, (counts.get(status) ?? 0) + 1);
-    assert.deepEqual(Object.fromEntries(counts), { ok: 96, refused: 3, unreachable: 1 });
+    assert.deepEqual(Object.fromEntries(counts), { ok: 29, refused: 1 });
     assert.deepEqual(await times(), before);
   });
 });
