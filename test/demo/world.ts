@@ -1,5 +1,5 @@
 /** The demo's world: both sides of the gap on this machine, and the stick that is carried between them. */
-import { chmod, copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Inside, loginEnvironment } from "../lab/host.ts";
 import { makeSeed, type Seed } from "../lab/seed.ts";
@@ -60,6 +60,10 @@ async function furnish(starting: Promise<Site>, programs: string, stick: string)
 
 /** The inventory, the key that opens the clients, and the host keys that were seen when they were set up. */
 async function writeSshFiles(site: Site, home: string): Promise<void> {
+  // SSH's files are in the home that the passwd file names, as ssh has it.
+  const passwd = join(site.etc, "passwd");
+  const users = await readFile(passwd, "utf8");
+  await writeFile(passwd, users.replace(/^(root:(?:[^:]*:){4})[^:]*/m, `$1${home}`));
   const ssh = join(home, ".ssh");
   await mkdir(ssh, { mode: 0o700 });
   const key = site.clients[0]?.keyFile ?? "";
