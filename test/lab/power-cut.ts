@@ -11,7 +11,7 @@ const end = `
 engine=$(cat /run/docker.pid)
 inside=$(docker ps --quiet | xargs --no-run-if-empty docker inspect --format '{{.State.Pid}}')
 shims=$(for pid in $inside; do ps -o ppid= --pid $pid; done)
-kill -9 $engine $(ps -o pid= --ppid $engine) $shims $inside
+for pid in $engine $(ps -o pid= --ppid $engine) $shims $inside; do [ $pid -le 1 ] || kill -9 $pid; done
 while [ -d /proc/$engine ]; do sleep 0.02; done
 `;
 
