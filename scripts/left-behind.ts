@@ -24,7 +24,7 @@ async function processesWith(folder: string): Promise<string[]> {
   for (const pid of await readdir("/proc")) {
     if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
     const environment = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
-    if (!environment.split("\0").includes(`TMPDIR=${folder}`)) continue;
+    if (!environment.split("\0").some((entry) => entry.startsWith(`TMPDIR=${folder}`))) continue;
     const words = await readFile(`/proc/${pid}/cmdline`, "latin1").catch(() => "");
     found.push(`process ${pid}: ${words.replaceAll("\0", " ").trim()}`);
   }

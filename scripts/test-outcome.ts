@@ -3,7 +3,7 @@ import { relative, resolve } from "node:path";
 import type { run } from "node:test";
 
 export class Outcome {
-  /** "test/archive/verify.test.ts:20  the test's name" */
+  /** "test/archive/verify.test.ts:20  the test's name", and below it what its error begins with */
   readonly #failed: string[] = [];
   readonly #skipped: string[] = [];
   /** path → milliseconds */
@@ -16,9 +16,14 @@ export class Outcome {
   constructor(tests: ReturnType<typeof run>) {
     tests.on("test:fail", ({ name, file, line, details, todo }) => {
       // A suite, or a file, that failed because a test in it did.
-      const { failureType } = details.error as Error & { failureType?: string };
-      if (todo === undefined && failureType !== "subtestsFailed")
-        this.#failed.push(`${placeOf(file, line)}  ${name}`);
+      const { failureType, cause } = details.error as Error & { failureType?: string };
+      if (todo !== undefined || failureType === "subtestsFailed") return;
+      const why = String(cause instanceof Error ? cause.message : (cause ?? details.error.message));
+      // The beginning alone: the reporter has shown the whole.
+      const lines = why.trim().split("\n").slice(0, 6);
+      this.#failed.push(
+        [`${placeOf(file, line)}  ${name}`, ...lines.map((said) => `    ${said.slice(0, 300)}`)].join("\n  "),
+      );
     });
     // A file's own summary is not counted on: now and then it is lost when the file's process is made to end.
     tests.on("test:complete", ({ name, file }) => {

@@ -38,8 +38,8 @@ export interface Change extends Pick<Journal, "bundleDigest" | "name" | "release
 }
 
 /**
- * Writes the journal; on disk when this returns, with some room for what is to come. Of an action that goes on, what was before it stays what it was
- * before its first try. @throws DrydockError "host"
+ * Writes the journal; on disk when this returns, with some room for what is to come. Of an action that goes on,
+ * what was before it stays what it was before its first try. @throws DrydockError "host"
  */
 export async function beginChange(layout: SiteLayout, change: Change): Promise<Journal> {
   const { action, bundleDigest, name, release, command, tags, files, certificates } = change;

@@ -184,7 +184,7 @@ async function show(
         await setFiles(fileList(filesOf(index)), layout);
         return linked;
       },
-      ({ tags }) => `${tags} tags moved`,
+      ({ tags }) => `${tags} tag${tags === 1 ? "" : "s"} moved`,
     );
     const served = { bundleDigest: digest, registryImage, settings };
     const { container: adopted } = adoption?.record ?? {};

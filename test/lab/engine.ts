@@ -1,4 +1,5 @@
 /** A Docker engine of a host's own: its data, its socket and its containers. */
+import { mkdir } from "node:fs/promises";
 import { get } from "node:http";
 import { join } from "node:path";
 import { removeCgroups } from "./cgroups.ts";
@@ -36,7 +37,10 @@ export async function startEngine(
   ];
   const [program, args] = host.enter("dockerd", settings, "/");
   const log = join(folder, "dockerd.log");
-  const service = await startService(program, args, { log, env: host.env });
+  // There containerd writes its stacks when the engine gives it up, as it does on a machine that is very busy.
+  const temporary = join(folder, "engine-tmp");
+  await mkdir(temporary, { recursive: true });
+  const service = await startService(program, args, { log, env: { ...host.env, TMPDIR: temporary } });
   const socket = join(folder, "run/docker.sock");
   const stop = async () => {
     if (service.running()) {

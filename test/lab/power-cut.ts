@@ -13,6 +13,8 @@ inside=$(docker ps --quiet | xargs --no-run-if-empty docker inspect --format '{{
 shims=$(for pid in $inside; do ps -o ppid= --pid $pid; done)
 for pid in $engine $(ps -o pid= --ppid $engine) $shims $inside; do [ $pid -le 1 ] || kill -9 $pid; done
 while [ -d /proc/$engine ]; do sleep 0.02; done
+umount /run/docker/netns/* 2>/dev/null
+rm -rf /run/docker
 `;
 
 let engine: Service | undefined;

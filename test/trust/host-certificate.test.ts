@@ -66,7 +66,7 @@ async function opinions(sshd: TestSshd, knownHosts: string): Promise<{ ours: str
       acceptNewHostKeys: false,
       sshConfigFile: "none",
       agent: "",
-      timeoutMs: 10_000,
+      timeoutMs: 60_000,
     },
   });
   const ours = await reach.connect(client).then(

@@ -132,7 +132,7 @@ async function trust(
       port: 443,
       images,
     },
-    ...{ knownHostsFile, sshConfigFile: "none", agent: "", acceptNewHostKeys: false, timeoutMs: 15_000 },
+    ...{ knownHostsFile, sshConfigFile: "none", agent: "", acceptNewHostKeys: false, timeoutMs: 60_000 },
     ...changes,
   });
 }
@@ -249,6 +249,7 @@ describe("the proof by the client's own engine", () => {
       extraConfig: ["AllowStreamLocalForwarding no"],
     });
     const pid = Number(await readFile(join(folder, "docker/run/docker.pid"), "utf8"));
+    assert.ok(pid > 1);
     await docker.run("kill", ["-STOP", String(pid)]);
     try {
       const results = await trust([theDocker(), host], { timeoutMs: 6000 });

@@ -25,7 +25,7 @@ export async function reachAll(
   options: Partial<ReachOptions> = {},
 ): Promise<string[]> {
   const reach = await Reach.prepare(clients, {
-    ...{ acceptNewHostKeys: false, agent: "", timeoutMs: 10_000 },
+    ...{ acceptNewHostKeys: false, agent: "", timeoutMs: 60_000 },
     ...options,
   });
   const one = async (client: Client): Promise<string> => {

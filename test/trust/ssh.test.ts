@@ -63,7 +63,7 @@ async function open(
   const reach = await Reach.prepare([who], {
     knownHostsFile: file,
     acceptNewHostKeys: false,
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
     agent: "",
     sshConfigFile: "none",
     ...rest,

@@ -69,7 +69,7 @@ async function work(
       knownHostsFile: join(folder, "known_hosts"),
       acceptNewHostKeys: false,
       agent: "",
-      timeoutMs: 20_000,
+      timeoutMs: 60_000,
     },
     ...changes,
   };

@@ -68,7 +68,7 @@ async function startHost(sudoers: string[], more: string[] = [], umask = "022"):
 /** @param password what is answered to the question for it; nothing is asked for without */
 async function reachWith(client: Client, password?: string): Promise<Reach> {
   const options: ReachOptions = {
-    ...{ knownHostsFile: join(folder, "known_hosts"), sshConfigFile: "none", agent: "", timeoutMs: 10_000 },
+    ...{ knownHostsFile: join(folder, "known_hosts"), sshConfigFile: "none", agent: "", timeoutMs: 60_000 },
     ...{ acceptNewHostKeys: false, askSudoPassword: password !== undefined },
     ask: async (question) => {
       assert.equal(question, "sudo password of ops on 1 host: ");

@@ -67,7 +67,7 @@ function options(changes: Partial<TrustOptions> = {}): TrustOptions {
     port: server.port,
     knownHostsFile: join(folder, "known_hosts"),
     acceptNewHostKeys: false,
-    timeoutMs: 10_000,
+    timeoutMs: 60_000,
     agent: "",
     ...changes,
   };
