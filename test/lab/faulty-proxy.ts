@@ -146,7 +146,7 @@ async function pass(line: Line, { incoming, response, asked, fault }: Exchange):
       await line.turn(piece.length);
       if (response.destroyed) return void answer.destroy();
       left -= piece.length;
-      if (!response.write(piece)) await drained(response);
+      await write(response, piece);
       if (range) range.to += piece.length;
     }
     if (left === 0) break;
@@ -157,11 +157,13 @@ async function pass(line: Line, { incoming, response, asked, fault }: Exchange):
   else response.end();
 }
 
-async function drained(response: ServerResponse): Promise<void> {
-  const over = new AbortController();
-  const { signal } = over;
-  await Promise.race([once(response, "drain", { signal }), once(response, "close", { signal })]);
-  over.abort();
+/** Returns when the kernel has it: what a cut comes after was sent. */
+async function write(response: ServerResponse, piece: Buffer): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  response.once("close", resolve);
+  response.write(piece, () => resolve());
+  await promise;
+  response.off("close", resolve);
 }
 
 async function askRegistry(
