@@ -6,6 +6,8 @@ import type { BundleCertificates } from "../archive/bundle-index.ts";
 import { countInodes, packageBlobs } from "../archive/contents.ts";
 import { blobName } from "../archive/layout.ts";
 import { describeMatch } from "../archive/packages.ts";
+import { checkPartCount } from "../archive/parts.ts";
+import type { Bundle } from "../archive/reader.ts";
 import { defaultAuthorityRequest, defaultServerRequest } from "../certificates/request.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { Content } from "./content.ts";
@@ -19,7 +21,7 @@ import type { PlannedRegistry } from "./registry-image.ts";
 
 type Totals = Pick<
   DryRun,
-  "name" | "release" | "files" | "packages" | "shared" | "archive" | "site" | "leftOut"
+  "name" | "release" | "files" | "packages" | "shared" | "archive" | "reused" | "site" | "leftOut"
 >;
 
 /** Of all that a source carries. */
@@ -27,18 +29,19 @@ export function sizeOf({ blobs }: Pick<Content, "blobs">): number {
   return blobs.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** The totals: as for a build, with certificates that are not there. */
+/** The totals: as for a build, with certificates that are not there. @throws DrydockError "usage" if `split` is too small */
 export async function totalsOf(
   manifest: Manifest,
   registry: PlannedRegistry,
   contents: Content[],
-  output: string,
+  { output, split, reusable }: { output: string; split?: number; reusable: readonly Bundle[] },
 ): Promise<Totals> {
   const { names, ...merged } = mergeContents(contents);
   const { blobs: standIns, certificates } = standInCertificates(manifest);
   const parts = { ...merged, blobs: [...standIns, ...merged.blobs] };
   const index = makeIndex(manifest, createdTime(), certificates, registry, parts);
   const { size } = planArchive({ index, readme: readmeOf(index), images: names });
+  if (split !== undefined) checkPartCount(size, split);
   const free = await freeIn(dirname(output));
   const carried = new Map(merged.blobs.map((blob) => [blob.digest, blob.size]));
   const sizeOfAll = (files: { digest: Digest }[]) =>
@@ -61,7 +64,9 @@ export async function totalsOf(
       blobs: merged.blobs.length,
       size,
       ...(free === undefined ? {} : { free }),
+      ...(split === undefined ? {} : { parts: Math.ceil(size / split) }),
     },
+    ...(reusable.length === 0 ? {} : { reused: reusedOf(reusable, merged.blobs) }),
     site: {
       blobs: totals.blobs,
       bytes:
@@ -89,6 +94,12 @@ function sharedOf(contents: Content[], once: Content["blobs"]): DryRun["shared"]
   const shared = once.filter(({ digest }) => (users.get(digest) ?? 0) > 1);
   const bytes = shared.reduce((sum, { digest, size }) => sum + size * ((users.get(digest) ?? 1) - 1), 0);
   return { blobs: shared.length, bytes };
+}
+
+function reusedOf(reusable: readonly Bundle[], wanted: Content["blobs"]): { blobs: number; bytes: number } {
+  const there = new Set(reusable.flatMap(({ index }) => index.blobs.map(({ digest }) => digest)));
+  const blobs = wanted.filter(({ digest }) => there.has(digest));
+  return { blobs: blobs.length, bytes: sizeOf({ blobs }) };
 }
 
 /** In place of CA, server certificate and key, which are some 2 KiB each. */

@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import type { BundleIndex } from "../archive/bundle-index.ts";
+import type { Bundle } from "../archive/reader.ts";
 import type { Digest } from "../oci/digest.ts";
 import { formatReference } from "../oci/reference.ts";
 import type { Reporter } from "../reporter.ts";
@@ -16,7 +17,9 @@ import { engineImageId } from "./engine-source.ts";
 import type { Lock } from "./lock-file.ts";
 import { type Manifest, type ManifestImage, type ManifestSeed, readManifest } from "./manifest.ts";
 import { engineName, type Locking, type Pins, seedName } from "./pins.ts";
-import { defaultParallel, keepLock, pinsOf, planCarriedFiles, planImages } from "./plan.ts";
+import { defaultParallel, keepLock, pinsOf, planCarriedFiles, planImages, seedRequest } from "./plan.ts";
+import { openReusable, reusedBlob } from "./seal.ts";
+import { reusedSeed } from "./seed-reuse.ts";
 import { planSeed } from "./seed-source.ts";
 
 export interface DryRunOptions extends ConnectOptions {
@@ -30,6 +33,10 @@ export interface DryRunOptions extends ConnectOptions {
   parallel?: number;
   /** take what is whole of damaged seeds, instead of refusing them */
   allowIncomplete?: boolean;
+  /** earlier bundles, from which blobs would be taken */
+  reuse?: readonly string[];
+  /** the largest size of a part, if the archive would be cut in some */
+  split?: number;
 }
 
 /** Sizes are in bytes, and without what `unknown` lists. */
@@ -45,8 +52,10 @@ export interface DryRun {
   packages: { hosts: string; count: number; size: number }[];
   /** what stands in the bundle once though more than one image or seed has it */
   shared: { blobs: number; bytes: number };
-  /** size: of the archive, up to some KiB for the certificates; free: where it would be written */
-  archive: { path: string; blobs: number; size: number; free?: number };
+  /** size: of the archive, up to some KiB for the certificates; free: where it would be written; parts: with --split */
+  archive: { path: string; blobs: number; size: number; free?: number; parts?: number };
+  /** what of the archive earlier bundles have; absent where none is named */
+  reused?: { blobs: number; bytes: number };
   /** what an empty site needs, with files, packages and the registry's image; inodes: files and folders */
   site: { blobs: number; bytes: number; inodes: number };
   leftOut: BundleIndex["leftOut"];
@@ -64,8 +73,10 @@ export interface PlannedImage {
   /** absent where the image is of the local engine */
   digest?: Digest;
   platforms: string[];
-  /** of its image manifests, configs and layers; absent where it is of the local engine */
+  /** of its image manifests, configs and layers, and of what refers to it; absent where it is of the local engine */
   size?: number;
+  /** the tags below which what refers to it stands; absent where that is not wanted */
+  referrers?: string[];
 }
 
 export interface PlannedSeed {
@@ -85,12 +96,17 @@ export async function dryRun(
   options: DryRunOptions,
   reporter: Reporter,
 ): Promise<DryRun> {
-  const { imagesFrom = [], locking = "none", parallel = defaultParallel } = options;
+  const { imagesFrom = [], locking = "none", parallel = defaultParallel, reuse = [] } = options;
   const manifest = await readManifest(manifestFile, { imagesFrom, reporter });
-  const client = await connectRegistries(options, manifest, reporter);
+  const reusable = await openReusable(reuse);
+  const client = await connectRegistries(options, manifest, reporter, {
+    isEmpty: reusable.length === 0,
+    read: (...what) => reusedBlob(reusable, ...what),
+    add: async () => undefined,
+  });
   const contents: Content[] = [];
   try {
-    const sources = { manifest, client, contents, locking, parallel };
+    const sources = { manifest, client, contents, locking, parallel, reusable };
     const pins = await pinsOf(sources, reporter);
     const { registry, images, referrers } = await planImages(sources, pins, reporter);
     const engine = await lookAtEngine(manifest.images, pins);
@@ -98,9 +114,13 @@ export async function dryRun(
     await planCarriedFiles(sources, reporter);
     const lock = { images, referrers, engine: engine.ids, seeds: found };
     const { lock: locked } = await keepLock(sources, lock, createdTime());
+    const output = resolve(options.output ?? `${manifest.name}.tar`);
+    const referring = new Map(
+      manifest.images.map(({ source, reference }) => [source, referrers[formatReference(reference)]]),
+    );
     return {
-      ...(await totalsOf(manifest, registry, contents, resolve(options.output ?? `${manifest.name}.tar`))),
-      images: [...contents.flatMap(plannedImages), ...engine.images],
+      ...(await totalsOf(manifest, registry, contents, { ...options, output, reusable })),
+      images: [...contents.flatMap((content) => plannedImages(content, referring)), ...engine.images],
       registry: {
         source: formatReference(manifest.registry.image),
         digest: registry.digest,
@@ -112,12 +132,20 @@ export async function dryRun(
       ...(locked === undefined ? {} : { lock: locked }),
     };
   } finally {
-    await Promise.all([client.close(), ...contents.map((content) => content.dispose?.())]);
+    const open = [client, ...reusable].map((one) => one.close());
+    await Promise.all([...open, ...contents.map((content) => content.dispose?.())]);
   }
 }
 
-function plannedImages(content: Content): PlannedImage[] {
-  return (content.images ?? []).map((image) => ({ ...image, size: sizeOf(content) }));
+/** @param referring an image's source → what refers to it */
+function plannedImages(
+  content: Content,
+  referring: ReadonlyMap<string, Record<string, Digest> | undefined>,
+): PlannedImage[] {
+  return (content.images ?? []).map((image) => {
+    const referrers = referring.get(image.source);
+    return { ...image, size: sizeOf(content), ...(referrers && { referrers: Object.keys(referrers) }) };
+  });
 }
 
 /** Images of the local engine: there, but their compressed layers are made only for the bundle. */
@@ -135,31 +163,44 @@ async function lookAtEngine(all: ManifestImage[], pins: Pins) {
   return { images, ids, unknown: images.map(({ source }) => ({ what: source, why })) };
 }
 
-/** A seed from a file is scanned as for a build; of one behind a URL the server tells the size alone. */
+/**
+ * A seed from a file is scanned as for a build, unless an earlier bundle holds it; of one behind a URL the server
+ * tells the size alone.
+ */
 async function planSeeds(
-  { manifest, contents }: { manifest: Manifest; contents: Content[] },
+  { manifest, contents, reusable }: { manifest: Manifest; contents: Content[]; reusable: Bundle[] },
   pins: Pins,
   { allowIncomplete = false }: DryRunOptions,
   reporter: Reporter,
 ) {
+  // Nothing is saved.
+  const options = { output: "", allowIncomplete, reporter };
   const seeds: PlannedSeed[] = [];
   const unknown: DryRun["unknown"] = [];
   const found: Lock["seeds"] = {};
   for (const seed of manifest.seeds) {
-    const sha256 = pins.seed(seed);
-    if ("url" in seed) {
-      const { planned, why } = await lookAtUrl(seed.url, seed.keep);
-      seeds.push({ ...planned, ...(sha256 && { sha256 }) });
+    const request = seedRequest(seed, pins);
+    const isThere = "file" in request;
+    const content =
+      reusedSeed(request, reusable, options) ?? (isThere ? await planSeed(request, options) : undefined);
+    if (content === undefined) {
+      const { planned, why } = await lookAtUrl(request.source, seed.keep);
+      seeds.push({ ...planned, ...(request.sha256 && { sha256: request.sha256 }) });
       unknown.push({ what: planned.source, why });
-      found[seedName(manifest, seed)] = seed.sha256;
     } else {
-      const content = await planSeedFile({ ...seed, sha256 }, allowIncomplete, reporter);
-      contents.push(content.content);
-      seeds.push(content.planned);
-      found[seedName(manifest, seed)] = content.planned.sha256;
+      contents.push(content);
+      seeds.push(plannedSeed(content));
     }
+    found[seedName(manifest, seed)] = seeds.at(-1)?.sha256 ?? "";
   }
   return { seeds, unknown, found };
+}
+
+function plannedSeed({ seed, blobs }: Content): PlannedSeed {
+  if (seed === undefined) throw new Error("a seed's content has no seed");
+  const { source, size, packed, sha256 } = seed;
+  const unpacked = (packed?.blobs ?? blobs).reduce((sum, blob) => sum + blob.size, 0);
+  return { source, sha256, size, packed: packed !== undefined, unpacked };
 }
 
 async function lookAtUrl(
@@ -175,21 +216,4 @@ async function lookAtUrl(
   };
   const why = "what is in it is known when it is downloaded";
   return { planned, why: size === undefined ? `its server does not say its size, and ${why}` : why };
-}
-
-async function planSeedFile(
-  seed: Omit<Extract<ManifestSeed, { file: string }>, "sha256"> & { sha256: string | undefined },
-  allowIncomplete: boolean,
-  reporter: Reporter,
-): Promise<{ content: Content; planned: PlannedSeed & { sha256: string } }> {
-  // Nothing of a file is saved.
-  const content = await planSeed({ ...seed, source: seed.file }, { output: "", allowIncomplete, reporter });
-  if (content.seed === undefined) throw new Error("a seed's content has no seed");
-  const { source, size, packed, sha256: scanned } = content.seed;
-  const blobs = packed?.blobs ?? content.blobs;
-  const unpacked = blobs.reduce((sum, blob) => sum + blob.size, 0);
-  return {
-    content,
-    planned: { source, sha256: scanned, size, packed: packed !== undefined, unpacked },
-  };
 }

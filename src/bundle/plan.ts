@@ -19,11 +19,11 @@ import { engineImageId, planEngineImage } from "./engine-source.ts";
 import { planFiles, planPackages } from "./file-source.ts";
 import { planImage } from "./image-source.ts";
 import { type Lock, lockFileOf, writeLock } from "./lock-file.ts";
-import type { Manifest, ManifestImage } from "./manifest.ts";
+import type { Manifest, ManifestImage, ManifestSeed } from "./manifest.ts";
 import { engineName, type Locking, lockedPins, type Pins, seedName, unpinned } from "./pins.ts";
 import { type PlannedRegistry, planRegistryImage } from "./registry-image.ts";
 import { reusedSeed } from "./seed-reuse.ts";
-import { planSeed } from "./seed-source.ts";
+import { planSeed, type SeedRequest } from "./seed-source.ts";
 
 /** Downloads at the same time, over all registries, unless it is said. */
 export const defaultParallel = 12;
@@ -188,6 +188,12 @@ async function planEngineImages(
   return ids;
 }
 
+export function seedRequest(seed: ManifestSeed, pins: Pins): SeedRequest {
+  return "url" in seed
+    ? { ...seed, source: seed.url, sha256: pins.seed(seed) ?? seed.sha256 }
+    : { ...seed, source: seed.file, sha256: pins.seed(seed) };
+}
+
 async function planSeeds(
   { manifest, output, contents, reusable, allowIncomplete }: Sources,
   pins: Pins,
@@ -195,10 +201,7 @@ async function planSeeds(
 ): Promise<Lock["seeds"]> {
   const found: Lock["seeds"] = {};
   for (const seed of manifest.seeds) {
-    const request =
-      "url" in seed
-        ? { ...seed, source: seed.url, sha256: pins.seed(seed) ?? seed.sha256 }
-        : { ...seed, source: seed.file, sha256: pins.seed(seed) };
+    const request = seedRequest(seed, pins);
     const options = { output, allowIncomplete, reporter };
     const content = reusedSeed(request, reusable, options) ?? (await planSeed(request, options));
     contents.push(content);

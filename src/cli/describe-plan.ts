@@ -16,6 +16,7 @@ export function describePlan(plan: DryRun, width?: number): string {
     fittedTable([["name", `${name}, release ${release}`]]),
     table("the registry's own image", [imageRow(registry)]),
     table("images", images.map(imageRow)),
+    table("what refers to them", images.flatMap(referrersRow)),
     table("seeds", seeds.map(seedRow)),
     table(
       packagesTitle,
@@ -40,6 +41,12 @@ function imageRow({ source, repository, tag, digest, platforms, size }: PlannedI
   ];
 }
 
+function referrersRow({ source, referrers }: PlannedImage): string[][] {
+  if (referrers === undefined) return [];
+  const tags = referrers.map((tag) => tag.replace(/[0-9a-f]{64}/, (hex) => `${hex.slice(0, 12)}…`));
+  return [[source, tags.length === 0 ? "nothing" : tags.join(", ")]];
+}
+
 function seedRow({ source, size, packed, unpacked }: PlannedSeed): string[] {
   const carried = packed === undefined ? "" : packed ? "carried packed" : "carried unpacked";
   return [
@@ -50,14 +57,18 @@ function seedRow({ source, size, packed, unpacked }: PlannedSeed): string[] {
   ];
 }
 
-function totals({ files, shared, archive, site, unknown }: DryRun): string[][] {
+function totals({ files, shared, archive, reused, site, unknown }: DryRun): string[][] {
   const more = unknown.length > 0 ? ", and what is not counted" : "";
+  const parts = archive.parts === undefined ? "" : ` in ${count(archive.parts, "part")}`;
   const free = archive.free === undefined ? "" : `; ${formatBytes(archive.free)} are free there`;
   const rows = [
     [
       "bundle",
-      `${count(archive.blobs, "blob")}, ${formatBytes(archive.size)} (${archive.size} bytes)${more}${free}`,
+      `${count(archive.blobs, "blob")}, ${formatBytes(archive.size)} (${archive.size} bytes)${parts}${more}${free}`,
     ],
+    ...(reused === undefined
+      ? []
+      : [["of that reused", `${count(reused.blobs, "blob")}, ${formatBytes(reused.bytes)}`]]),
     [
       "at the site",
       `${formatBytes(site.bytes)}, ${count(site.inodes, "file and folder", "files and folders")}${more}`,

@@ -124,6 +124,8 @@ export default class Bundle extends DrydockCommand {
       locking: lockingOf(flags),
       allowIncomplete: flags["allow-incomplete"],
       ...(flags.parallel === undefined ? {} : { parallel: flags.parallel }),
+      ...(flags.split === undefined ? {} : { split: parseSplit(flags.split) }),
+      reuse: flags.reuse ?? [],
     };
     if (flags["dry-run"]) {
       const { dryRun } = await import("../bundle/dry-run.ts");
@@ -137,10 +139,8 @@ export default class Bundle extends DrydockCommand {
       {
         ...what,
         ...(flags["key-store"] === undefined ? {} : { keyStore: flags["key-store"] }),
-        ...(flags.split === undefined ? {} : { split: parseSplit(flags.split) }),
         force: flags.force,
         restart: flags.restart,
-        reuse: flags.reuse ?? [],
         protection: await protection(flags),
       },
       this.reporter,

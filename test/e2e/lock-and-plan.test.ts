@@ -129,6 +129,21 @@ describe("bundle --dry-run", () => {
     const registryImage = images["library/registry:2"];
     assert.equal(plan.site.bytes, built.bundle.totals.bytes + "a note\n".length + sizeOf(registryImage));
     assert.ok(plan.site.inodes > built.bundle.totals.inodes);
+    assert.deepEqual([plan.reused, plan.archive.parts], [undefined, undefined]);
+
+    // All but the certificates is in the one that was built; the next one adds an image.
+    const next = await home({ images: [named("team/web:1"), named("team/tool:1")] });
+    const flags = ["--reuse", join(at, "plant-7.tar"), "--split", "1M"];
+    const again: DryRun = JSON.parse(succeeded(await bundle(next, ["--dry-run", "--json", ...flags])).stdout);
+    const reused = [images["team/web:1"], images["team/tool:1"], registryImage];
+    assert.equal(
+      again.reused?.bytes,
+      reused.reduce((sum, image) => sum + sizeOf(image), 0),
+    );
+    assert.equal(again.archive.parts, Math.ceil(again.archive.size / 1024 ** 2));
+    const { stdout: text } = succeeded(await bundle(next, ["--dry-run", ...flags]));
+    assert.match(text, /^of that reused +\d+ blobs, [\d.]+ KiB$/m);
+    assert.match(text, /^bundle .* in 1 part;/m);
   });
 
   it("asks a seed's server for no more than its size", async () => {
@@ -265,7 +280,9 @@ describe("a lock file", () => {
     const [signature, sbom] = ["a signature", "an SBOM"].map((text) => makeArtifact({ contents: [text] }));
     assert.ok(signature && sbom);
     await pushNamed(registry.host, `team/tool:${cosign}.sig`, signature);
-    succeeded(await bundle(at, ["--dry-run", "--lock"]));
+    const { stdout } = succeeded(await bundle(at, ["--dry-run", "--lock"]));
+    const shown = new RegExp(`what refers to them\\n.*team/tool:1 +${cosign.slice(0, 19)}…\\.sig$`, "m");
+    assert.match(stdout, shown);
     const { referrers } = parse(await readFile(join(at, "plant-7.lock.yaml"), "utf8"));
     assert.deepEqual(referrers, { [named("team/tool:1")]: { [`${cosign}.sig`]: signature.digest } });
     succeeded(await bundle(at, ["--dry-run", "--locked"]));
