@@ -17,12 +17,15 @@ interface InspectedBundle {
   digest: string;
   size: number;
   signatures: string[];
+  /** what is known not to be there: the archive's end, or parts of it */
+  lacking: string[];
   certificates: { ca?: CertificateDescription; server?: CertificateDescription };
   bundle: BundleIndex;
 }
 
 interface InspectedNames {
   digest: string;
+  lacking: string[];
   names: ImageName[];
 }
 
@@ -34,7 +37,8 @@ export default class Inspect extends DrydockCommand {
   static override summary = "Show what is inside a bundle or a seed.";
   static override description =
     "Of a bundle it reads the top only, and checks it: the digest, the images with their digests, sizes, " +
-    "certificates, and whether a key is inside. To check every byte, use verify. A seed (a tarball of a " +
+    "certificates, and whether a key is inside. That much is told of a bundle that is cut, or of which a part is " +
+    "missing, too, with exit code 4. To check every byte, use verify. A seed (a tarball of a " +
     "registry's storage) is read whole, each blob hashed: every tag with its image manifests, configs and " +
     "layers, what nothing needs, what is damaged or missing, what a site would serve and need. If a site could " +
     "not serve all of it, the exit code is that with which `bundle` would refuse the seed: 4 if a blob has " +
@@ -99,15 +103,19 @@ export default class Inspect extends DrydockCommand {
     digestWanted: string | undefined,
     namesAlone: boolean,
   ): Promise<InspectedBundle | InspectedNames> {
+    const { damageError } = await import("../archive/damage.ts");
     const { openBundle } = await import("../archive/reader.ts");
     const { describeCertificate } = await import("../certificates/inspect.ts");
-    const bundle = await openBundle(source, digestWanted);
-    await bundle.close();
-    const { digest, size, signatures, index } = bundle;
+    const bundle = await openBundle(source, digestWanted, { goOn: true });
+    const damage = await bundle.damage().finally(() => bundle.close());
+    if (damage.length > 0) throw damageError(bundle, damage, "`drydock verify` reads the rest, too.");
+    const { digest, size, signatures, index, lacking } = bundle;
+    for (const text of lacking) this.reporter.warn(text);
+    if (lacking.length > 0) process.exitCode = exitCodes.integrity;
     if (namesAlone) {
       const names = namesAtSite(index);
       this.log(printable(columns(names.map(({ from, to }) => [from, to])), true));
-      return { digest, names };
+      return { digest, lacking, names };
     }
     const { ca, server } = index.certificates;
     const describe = (name: typeof ca) => {
@@ -129,7 +137,7 @@ export default class Inspect extends DrydockCommand {
           { indent: 2 },
         )}`,
       );
-    return { digest, size, signatures, certificates, bundle: index };
+    return { digest, size, signatures, lacking, certificates, bundle: index };
   }
 }
 

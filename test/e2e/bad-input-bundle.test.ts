@@ -75,6 +75,18 @@ describe("a bundle", () => {
     ]);
   });
 
+  it("that is cut behind its top: inspect tells what was inside, and what is not there", async () => {
+    const bytes = await readFile(whole);
+    const cut = await file("cut.tar", bytes.subarray(0, bytes.length - 2048));
+    const { code, stdout, stderr } = await drydock(["inspect", cut], { cwd: desk.folder });
+    assert.equal(code, 4, stderr);
+    assert.equal(stdout, (await drydock(["inspect", whole])).stdout);
+    assert.match(
+      stderr,
+      new RegExp(`^Warning: the bundle is cut: it has \\d+ bytes, wanted ${bytes.length}$`, "m"),
+    );
+  });
+
   it("that is whole, with a digest that is none", async () => {
     const half = "0123456789abcdef".repeat(2);
     for (const command of ["install", "verify", "inspect"]) {
