@@ -1,6 +1,6 @@
 /** `drydock install --dry-run`: what an install would find and do. Writes nothing, not even a folder. */
 import type { BundleIndex } from "../archive/bundle-index.ts";
-import { storedBlobs, tagLinks } from "../archive/contents.ts";
+import { tagLinks } from "../archive/contents.ts";
 import type { Bundle } from "../archive/reader.ts";
 import { type ContainerInfo, inspectContainer } from "../engine/container.ts";
 import { DrydockError } from "../errors.ts";
@@ -13,10 +13,10 @@ import { expectedImage } from "./expected-image.ts";
 import type { Finding } from "./finding.ts";
 import type { InstallOptions } from "./install.ts";
 import { readTags } from "./link.ts";
-import type { Placement } from "./place.ts";
+import type { Amount, Placement } from "./place.ts";
 import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { containerName, difference, isOurs } from "./registry-container.ts";
-import { takesPlace } from "./run-cast.ts";
+import { isServing, takesPlace } from "./run-cast.ts";
 import { isEnforcing } from "./selinux.ts";
 import { registryImageFor } from "./serve.ts";
 
@@ -38,11 +38,6 @@ export interface InstallPlan {
   addresses: string[];
   port: number;
   access: "read-only" | "push";
-}
-
-export interface Amount {
-  blobs: number;
-  bytes: number;
 }
 
 export interface TagMove {
@@ -77,7 +72,7 @@ async function planOf(bundle: Bundle, layout: SiteLayout, prepared: Prepared): P
     digest,
     ...(served && { from: { name: served.name, release: served.release } }),
     to: { name: index.name, release: index.release },
-    blobs: amounts(index, placement),
+    blobs: amounts(placement),
     tags: { total: [...tagLinks(index)].length, moves: await tagMoves(index, layout) },
     certificates: certificates.action,
     ...(container === undefined ? {} : { container }),
@@ -85,13 +80,7 @@ async function planOf(bundle: Bundle, layout: SiteLayout, prepared: Prepared): P
   };
 }
 
-function amounts(index: BundleIndex, { missing }: Placement): InstallPlan["blobs"] {
-  const sizes = storedBlobs(index);
-  for (const { digest, size, role } of index.blobs)
-    if (role === "registry" || role === "file" || role === "package") sizes.set(digest, size);
-  const sum = (list: Iterable<number>) => [...list].reduce((all, size) => all + size, 0);
-  const total = { blobs: sizes.size, bytes: sum(sizes.values()) };
-  const place = { blobs: missing.size, bytes: sum(missing.values().map(({ size }) => size)) };
+function amounts({ total, needed: place }: Placement): InstallPlan["blobs"] {
   const there = { blobs: total.blobs - place.blobs, bytes: total.bytes - place.bytes };
   return { total, there, place };
 }
@@ -121,7 +110,7 @@ async function containerPlan(
         ? await differenceOf(info, layout, settings, certificates, expected)
         : "another certificate";
     if (why !== undefined) return `replaced: ${why}`;
-    return info.State.Running && !info.State.Restarting ? "unchanged" : "started";
+    return isServing(info) ? "unchanged" : "started";
   } catch (error) {
     // That the engine doesn't answer, or has no image for it, is a finding already.
     if (error instanceof DrydockError) return undefined;

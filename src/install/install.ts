@@ -23,7 +23,7 @@ import { type Finding, failOnErrors } from "./finding.ts";
 import { removeUnusedCertificates, removeUnusedFiles } from "./kept.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { type LinkResult, link } from "./link.ts";
-import { place } from "./place.ts";
+import { type Amount, place } from "./place.ts";
 import { type Prepared, prepare, withBundle } from "./prepare.ts";
 import { type Proof, type ProofKind, prove } from "./prove.ts";
 import { type PruneOptions, type PruneResult, pruneSite } from "./prune.ts";
@@ -75,7 +75,9 @@ export interface InstallResult {
   /** whether anything was changed; if not, all of the bundle was installed and running */
   changed: boolean;
   /** what had to be written */
-  placed: { blobs: number; bytes: number };
+  placed: Amount;
+  /** what all of the bundle takes here, with what was here already */
+  total: Amount;
   /** how many tags moved */
   tagsMoved: number;
   certificates: CertificatePlan["action"];
@@ -132,16 +134,17 @@ async function installBundle(
   await removeJournal(layout);
   await removeUnusedCertificates(layout);
   await removeUnusedFiles(layout);
-  const changed = effect || links.links > 0 || run.changed;
+  const isInstalled = effect || links.links > 0;
   const done = {
     placed: placement.needed,
+    total: placement.total,
     tagsMoved: links.tags,
     certificates: certificates.action,
     ...(run.why === undefined ? {} : { container: run.why }),
     ...(adoption && { adopted: { containerKept: adoption.record.container !== undefined } }),
   };
   const receipt = await writeReceipt({
-    ...{ layout, index, bundleDigest: digest, settings, done, proof, changed, times: reporter },
+    ...{ layout, index, bundleDigest: digest, settings, done, proof, changed: isInstalled, times: reporter },
   });
   const pruned = options.prune && (await pruneSite(layout, options.prune, reporter));
   return {
@@ -150,7 +153,7 @@ async function installBundle(
       digest: bundle.digest,
       index,
       settings,
-      changed,
+      changed: isInstalled || run.changed,
       ...done,
       proof,
       receipt,

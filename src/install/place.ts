@@ -29,7 +29,14 @@ export interface Placement {
   /** what the manifest's `files:` carried and is not shown at the site yet */
   files: FileValue[];
   /** what that will take */
-  needed: { blobs: number; bytes: number };
+  needed: Amount;
+  /** what all of the bundle takes at the site, with what is there already */
+  total: Amount;
+}
+
+export interface Amount {
+  blobs: number;
+  bytes: number;
 }
 
 /** Looks what of the bundle is there already. Writes nothing. */
@@ -39,11 +46,10 @@ export async function planPlacement(
   bundleDigest: Digest,
 ): Promise<Placement> {
   const release = layout.release(bundleDigest);
+  const wanted: Missing = new Map();
   const missing: Missing = new Map();
   const look = async (digest: Digest, size: number, path: string) => {
-    const paths = missing.get(digest)?.paths ?? [];
-    if (paths.includes(path) || (await isThere(path, size))) return;
-    missing.set(digest, { size, paths: [...paths, path] });
+    if (add(wanted, digest, size, path) && !(await isThere(path, size))) add(missing, digest, size, path);
   };
   for (const [digest, size] of storedBlobs(index))
     await look(digest, size, join(layout.storage, blobPath(digest)));
@@ -54,8 +60,21 @@ export async function planPlacement(
   const sizes = new Map(index.blobs.map(({ digest, size }) => [digest, size]));
   for (const { digest } of index.files) await look(digest, sizes.get(digest) ?? 0, layout.keptFile(digest));
   const files = await differingFiles(fileList(filesOf(index)), layout);
-  const bytes = missing.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
-  return { missing, files, needed: { blobs: missing.size, bytes } };
+  return { missing, files, needed: amountOf(missing), total: amountOf(wanted) };
+}
+
+/** @returns false if it is among them already */
+function add(blobs: Missing, digest: Digest, size: number, path: string): boolean {
+  const paths = blobs.get(digest)?.paths ?? [];
+  if (paths.includes(path)) return false;
+  blobs.set(digest, { size, paths: [...paths, path] });
+  return true;
+}
+
+/** A blob that goes to two places takes its room twice. */
+function amountOf(blobs: Missing): Amount {
+  const bytes = blobs.values().reduce((sum, { size, paths }) => sum + size * paths.length, 0);
+  return { blobs: blobs.size, bytes };
 }
 
 async function isThere(path: string, size: number): Promise<boolean> {

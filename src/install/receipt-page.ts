@@ -38,13 +38,21 @@ export function receiptPage(receipt: Receipt): string {
   return `${sections.map((lines) => lines.join("\n")).join("\n\n")}\n`;
 }
 
-function doneLines({ done }: Receipt): string[] {
-  const { blobs, bytes } = done.placed;
+function doneLines({ done, images }: Receipt): string[] {
   return [
-    `placed ${blobs} ${blobs === 1 ? "blob" : "blobs"} (${sizeText(bytes)}), moved ${done.tagsMoved} ${done.tagsMoved === 1 ? "tag" : "tags"}`,
+    placedLine(done),
+    `moved ${done.tagsMoved} of the release's ${images.length} tags`,
     `certificates: ${certificateWords[done.certificates]}`,
     `container "registry": ${done.container ?? "unchanged"}`,
   ];
+}
+
+/** A release may share blobs with others, and an install that went on found what the try before had placed. */
+function placedLine({ placed, total = placed }: Receipt["done"]): string {
+  const all = `${total.blobs} ${total.blobs === 1 ? "blob" : "blobs"}`;
+  if (placed.blobs === total.blobs) return `placed all of the release: ${all}, ${sizeText(total.bytes)}`;
+  const part = `placed ${placed.blobs} of the release's ${all}, ${sizeText(placed.bytes)} of ${sizeText(total.bytes)}`;
+  return `${part}; the rest was here`;
 }
 
 const certificateWords: Record<Receipt["done"]["certificates"], string> = {

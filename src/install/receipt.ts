@@ -14,6 +14,7 @@ import { makeFolder, writeDurably } from "../site/durable.ts";
 import { jsonText, readJson } from "../site/json-file.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import type { ServeSettings } from "../site/record.ts";
+import type { Amount } from "./place.ts";
 import type { Proof } from "./prove.ts";
 import { receiptPage } from "./receipt-page.ts";
 import type { StepTime, TimedReporter } from "./step-times.ts";
@@ -58,7 +59,9 @@ export interface Receipt {
 
 /** What an install did. */
 export interface Done {
-  placed: { blobs: number; bytes: number };
+  placed: Amount;
+  /** what all of the release takes here; absent where an earlier drydock wrote the receipt */
+  total?: Amount;
   tagsMoved: number;
   certificates: "keep" | "take" | "make" | "renew";
   /** to the registry's container, if anything */
@@ -72,7 +75,7 @@ export interface Installed {
   settings: ServeSettings;
   done: Done;
   proof: Proof;
-  /** false: all of it was installed already */
+  /** false: all of it was installed already, if not running */
   changed: boolean;
   times: TimedReporter;
 }

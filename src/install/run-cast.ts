@@ -79,8 +79,13 @@ function whatIsDone(
     if (takesOver) return takesPlace;
     return current === undefined ? "made" : `replaced: ${difference(current, settings)}`;
   }
-  if (!fit.State.Running || fit.State.Restarting) return "started";
+  if (!isServing(fit)) return "started";
   return fit.HostConfig.RestartPolicy?.Name === "always" ? undefined : "started with the engine from now on";
+}
+
+/** Whether it runs, as far as the engine can say. */
+export function isServing({ State }: ContainerInfo): boolean {
+  return State.Running && !State.Restarting && !State.Paused;
 }
 
 async function ourContainer(

@@ -99,8 +99,8 @@ export async function runRegistry(engine: Engine, options: RunOptions): Promise<
 /** It serves when this returns, and no other of the site's does. */
 async function takeOver(work: Work, id: string, { fit, old, others }: Cast): Promise<void> {
   const { engine } = work;
-  // The engine waits longer and longer between its own tries: begin anew.
-  if (fit?.State.Restarting) await stopContainer(engine, id);
+  // The engine waits longer and longer between its own tries, and starts none that is paused: begin anew.
+  if (fit?.State.Restarting || fit?.State.Paused) await stopContainer(engine, id);
   if (old && old.adopted?.running !== false) await setRestartPolicy(engine, old.id, { Name: "always" });
   await uninterrupted(async () => {
     for (const other of [...(old ? [old.id] : []), ...others]) await stopContainer(engine, other);

@@ -44,6 +44,7 @@ function installed(changes: Partial<Installed> = {}): Installed {
     settings: { addresses, port: 443, access: "read-only" },
     done: {
       placed: { blobs: 7, bytes: 3 * 1024 * 1024 },
+      total: { blobs: 9, bytes: 4 * 1024 * 1024 },
       tagsMoved: 2,
       certificates: "make",
       container: "made",
@@ -86,7 +87,9 @@ test("what was installed, where, how to trust it, and how it was proven", async 
   ]);
   assert.match(page, /^Receipt: plant-7, release 3, installed and proven$/m);
   assert.match(page, new RegExp(`^digest +${bundleDigest.slice(7)}$`, "m"));
-  assert.match(page, /placed 7 blobs \(3\.0 MiB\), moved 2 tags/);
+  const placed = /^ {2}placed 7 of the release's 9 blobs, 3\.0 MiB of 4\.0 MiB; the rest was here\n/m;
+  assert.match(page, placed);
+  assert.match(page, /^ {2}moved 2 of the release's 2 tags$/m);
   assert.match(page, / {4}\/etc\/docker\/certs\.d\/\[fd00::10\]\/ca\.crt/);
   const { ca } = receipt.certificates;
   assert.match(page, new RegExp(`CA +ends ${String(ca.notAfter).slice(0, 10)}`));

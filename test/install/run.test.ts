@@ -132,11 +132,14 @@ test("new certificates and another port replace the container", async () => {
   assert.deepEqual(await containers(), ["/registry"]);
 });
 
-test("a stopped container is started, not made again; one that the engine would not start is mended", async () => {
+test("a container that is stopped, or paused, is started, not made again; one that the engine would not start is mended", async () => {
   const first = await serve();
   await stopContainer(engine, "registry");
   const { changed, why, containerId } = await serve();
   assert.deepEqual([changed, why, containerId], [true, "started", first.containerId]);
+  await engine.docker.getContainer("registry").pause();
+  assert.equal((await serve()).why, "started");
+  await serves();
   await setRestartPolicy(engine, "registry", { Name: "no" });
   assert.equal((await serve()).why, "started with the engine from now on");
   assert.equal(await policyOf("registry"), "always");
