@@ -18,7 +18,7 @@ export function describePrune({ site, removed, putBack, kept, dryRun, proof }: P
     ...named(putBack, " names again what it named before").map((line) => `    ${line}`),
     `  ${stays}`,
   ];
-  if (proof !== undefined) lines.push(`  proven over TLS; ${count(proof.tags, "tag")} as it should be`);
+  if (proof !== undefined) lines.push(`  proven over TLS; ${count(proof.tags, "tag")} as recorded`);
   if (dryRun) lines.push("", "Nothing was changed.");
   return printable(lines.join("\n"), true);
 }

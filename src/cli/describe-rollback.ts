@@ -17,7 +17,7 @@ export function describeRollback(result: RollbackResult): string {
     `  ${tags}`,
     `  certificates: ${certificateWords[certificates]}`,
     `  container "registry": ${container ?? "unchanged"}`,
-    `  proven over TLS as ${names.join(", ")}; ${count(proof.tags, "tag")} as it should be`,
+    `  proven over TLS as ${names.join(", ")}; ${count(proof.tags, "tag")} as recorded`,
   ];
   if (!interrupted && from.digest !== to.digest)
     lines.push("", `To go to the other one again:\n\n    drydock rollback ${from.digest.slice(0, 12)}`);
@@ -35,6 +35,7 @@ function returnText(result: RollbackResult, tags: string): string {
     `  ${tags}`,
     `  certificates: ${result.certificates === "unchanged" ? "as they were" : "those from before"}`,
     `  container "registry": ${state}`,
+    "  what the bundles brought stays in the storage, and no tag names it",
     "",
     "To take it over again:\n\n    drydock install BUNDLE --adopt",
   ].join("\n");

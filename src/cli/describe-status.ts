@@ -99,6 +99,7 @@ function containerText({ container }: SiteStatus): string {
 
 const stateWords: Record<SiteStatus["container"]["state"], string> = {
   running: "runs",
+  paused: "is paused",
   restarting: "ends again and again",
   stopped: "is stopped",
   missing: "is missing",

@@ -14,7 +14,7 @@ export default class Uninstall extends DrydockCommand {
     "Removes the container, the registry's image in the engine, the releases' records, and what this host " +
     "remembers of the site. The images that were served (storage), certificates and files stay, unless " +
     "--delete-data is given, now or later. It works after an install that failed, goes on past what it cannot remove, and " +
-    "can be run again. Clients are not touched. A registry that install --adopt took over gets its container " +
+    "can be run again. Clients are not touched: it ends with the command that takes the CA away from them. A registry that install --adopt took over gets its container " +
     "back, on the data as they are now; with --delete-data it is removed, since its data goes. Data are not " +
     "deleted while another container uses them, or while the engine cannot say whether one does.";
   static override flags = {
@@ -59,7 +59,8 @@ export default class Uninstall extends DrydockCommand {
   }
 }
 
-function describe({ site, removed, kept, emptied, givenBack, left, deletable }: UninstallResult): string {
+function describe(result: UninstallResult): string {
+  const { site, removed, kept, emptied, givenBack, served, left, deletable } = result;
   const width = process.stdout.columns;
   const again = (...flags: string[]) => shellWords(["drydock", "uninstall", ...flags, "--site", site]);
   const indented = (lines: string[]) => lines.map((line) => `  ${line}`);
@@ -77,5 +78,17 @@ function describe({ site, removed, kept, emptied, givenBack, left, deletable }: 
     lines.push("Could not be removed:", ...indented(left.map(({ what, why }) => `${what}: ${why}`)));
     lines.push("Mend that, then once more:", ...commandLines(again(), width));
   }
+  if (served !== undefined)
+    lines.push(
+      "Clients still trust its CA. To take it away from them:",
+      ...commandLines(forget(served), width),
+    );
   return lines.join("\n");
+}
+
+/** The site is no longer there to say where the registry was. */
+function forget({ addresses, port }: NonNullable<UninstallResult["served"]>): string {
+  const at = addresses.flatMap((address) => ["--address", address]);
+  const words = ["drydock", "trust", "--clients", "INVENTORY", "--remove", ...at];
+  return shellWords(port === 443 ? words : [...words, "--port", String(port)]);
 }

@@ -3,7 +3,7 @@
  * drydock's left at the site but the content that it brought, which no tag names any more. All that can be
  * known is looked at first; what is under way stands in the record, and each step can be repeated.
  */
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { inspectContainer, lastOutput } from "../engine/container.ts";
 import { connectEngine, type Engine } from "../engine/engine.ts";
@@ -201,6 +201,11 @@ async function removeRecords(layout: SiteLayout): Promise<void> {
       throw cannotWrite(path, error);
     }
   }
+  // Where there was none before, nothing is in it any more.
+  await rmdir(layout.files).catch((error: unknown) => {
+    if (!["ENOENT", "ENOTEMPTY", "EBUSY"].includes(errorCode(error) ?? ""))
+      throw cannotWrite(layout.files, error);
+  });
   await forgetAdopted(layout);
   await forgetSite(layout);
 }

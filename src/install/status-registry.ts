@@ -7,7 +7,7 @@ import { type ContainerInfo, inspectContainer } from "../engine/container.ts";
 import type { Engine } from "../engine/engine.ts";
 import { imageId } from "../engine/load.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
-import { digestOf } from "../oci/digest.ts";
+import { digestOf, shortDigest } from "../oci/digest.ts";
 import { parseImageManifest } from "../oci/image-manifest.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
 import type { SiteLayout } from "../site/layout.ts";
@@ -20,6 +20,7 @@ import { tryWays, waysIn } from "./prove.ts";
 import { containerName, difference, isOurs } from "./registry-container.ts";
 import { isEnforcing } from "./selinux.ts";
 import { registryImageName } from "./serve.ts";
+import { withoutHint } from "./status-action.ts";
 
 export interface EngineStatus {
   /** as DOCKER_HOST would say it */
@@ -31,7 +32,7 @@ export interface EngineStatus {
 
 export interface ContainerStatus {
   name: string;
-  state: "running" | "restarting" | "stopped" | "missing" | "not ours" | "unknown";
+  state: "running" | "paused" | "restarting" | "stopped" | "missing" | "not ours" | "unknown";
   /** RFC 3339, in UTC: since when it runs */
   since?: string;
 }
@@ -62,13 +63,14 @@ export async function registryStatus(
     return {
       engine: { address: engine.address, answers: false },
       container: { name, state: "unknown" },
-      findings: [finding, ...answers],
+      // The engine is not to be asked what the registry says.
+      findings: [finding, ...answers.map(withoutHint)],
     };
   }
   const { version, platform } = described;
   const looked = await lookAtContainer(engine, layout, current);
   const serves = answers.every(({ level }) => level === "ok");
-  // What is wrong with the container says why it doesn't answer; who has its port may be the cause of both.
+  // What is wrong with the container says why it doesn't answer; who has its port may be the cause of both, and goes first.
   const others = looked.container.state === "running" ? answers : [];
   const port = serves ? [] : await portTaken(engine, layout, current.settings.port);
   return {
@@ -76,8 +78,8 @@ export async function registryStatus(
     container: looked.container,
     findings: [
       { check: "engine", level: "ok", text: `version ${version}, ${platform}` },
-      ...looked.findings,
       ...port,
+      ...looked.findings,
       ...others,
     ],
   };
@@ -93,22 +95,19 @@ async function lookAtContainer(
   const info = await inspectContainer(engine, name);
   if (info === undefined) {
     const text = `there is no container "${name}"`;
-    return { container: { name, state: "missing" }, findings: [...foreign, wrong(text, install(current))] };
+    return { container: { name, state: "missing" }, findings: [...foreign, wrong(text, madeAgain(current))] };
   }
   if (!isOurs(info, layout)) return { container: { name, state: "not ours" }, findings: foreign };
   const container = { name, ...stateOf(info) };
-  const findings = [...foreign, ...notRunning(info, container.state)];
-  const differs = await differenceOf(engine, layout, current, info);
-  if (differs !== undefined) {
-    const text = `container "${name}" is not as the release has it: ${differs}`;
-    findings.push(wrong(text, `${install(current)} It is replaced, with nothing else changed.`));
-  }
+  const differing = await differenceOf(engine, layout, current, info);
+  const findings = [...foreign, ...notRunning(info, container.state), ...differing];
   if (findings.length === 0) findings.push({ check: "container", level: "ok", text: `"${name}" runs` });
   return { container, findings };
 }
 
 function stateOf({ State }: ContainerInfo): Pick<ContainerStatus, "state" | "since"> {
   if (State.Restarting) return { state: "restarting" };
+  if (State.Paused) return { state: "paused" };
   return State.Running ? { state: "running", since: State.StartedAt } : { state: "stopped" };
 }
 
@@ -118,6 +117,8 @@ function notRunning({ State }: ContainerInfo, state: ContainerStatus["state"]): 
     const text = `container "${containerName}" is stopped${said}`;
     return [wrong(text, `\`docker start ${containerName}\``)];
   }
+  if (state === "paused")
+    return [wrong(`container "${containerName}" is paused`, `\`docker unpause ${containerName}\``)];
   if (state === "restarting") {
     const text = `container "${containerName}" ends again and again, with exit code ${State.ExitCode}`;
     return [wrong(text, `\`docker logs --tail 20 ${containerName}\` shows why.`)];
@@ -129,12 +130,18 @@ function wrong(text: string, hint: string): Finding {
   return { check: "container", level: "error", text, hint };
 }
 
+/** All that it takes is at the site: the bundle need not be at hand. */
+function madeAgain({ bundleDigest }: ReleaseRecord): string {
+  return `\`drydock rollback ${shortDigest(bundleDigest)}\` makes it again, out of what is here; nothing else changes.`;
+}
+
+/** Where somebody has put another certificate into certs/: an install takes that for the site's. */
 function install({ name, release }: ReleaseRecord): string {
-  return `\`drydock install BUNDLE\`, with the bundle of ${name}, release ${release}, makes it again.`;
+  return `\`drydock install BUNDLE\`, with the bundle of ${name}, release ${release}, makes it anew; nothing else changes.`;
 }
 
 /**
- * As an install of the release would find it. undefined also where that is not to be known: certificate or image
+ * As an install of the release would find it. Nothing also where that is not to be known: certificate or image
  * are gone, or an earlier drydock has put it up.
  */
 async function differenceOf(
@@ -142,20 +149,23 @@ async function differenceOf(
   layout: SiteLayout,
   current: ReleaseRecord,
   info: ContainerInfo,
-): Promise<string | undefined> {
+): Promise<Finding[]> {
+  const differs = (what: string, hint: string) => [
+    wrong(`container "${containerName}" is not as the release has it: ${what}`, hint),
+  ];
   const { certificates } = await readMarker(layout);
   const image = await engineImage(engine, layout, current);
-  if (certificates === undefined || image === undefined) return undefined;
+  if (certificates === undefined || image === undefined) return [];
   const [shown, served] = await Promise.all(
     [layout, layout.certificateSet(certificates)].map((at) => readBytesIfThere(at.serverCertificate)),
   );
-  if (shown === undefined) return undefined;
-  if (served?.equals(shown) !== true) return "another certificate";
+  if (shown === undefined) return [];
+  if (served?.equals(shown) !== true) return differs("another certificate", install(current));
   const { port, access } = current.settings;
   const settings = { layout, port, access, imageId: image, certificates, relabel: await isEnforcing() };
-  const differs = difference(info, settings);
-  if (differs !== undefined || info.HostConfig.RestartPolicy?.Name === "always") return differs;
-  return "another restart policy";
+  const what = difference(info, settings);
+  if (what === undefined && info.HostConfig.RestartPolicy?.Name === "always") return [];
+  return differs(what ?? "another restart policy", madeAgain(current));
 }
 
 /** The engine's id of the release's registry image, by its config's digest or by its name, as loadImage has it. */

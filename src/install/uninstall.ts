@@ -14,7 +14,7 @@ import { type AdoptedContainer, readAdopted } from "../site/adopted.ts";
 import { removeTemporaries } from "../site/durable.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { leaveData } from "../site/marker.ts";
-import { configFolder, findSite, forgetSite } from "../site/record.ts";
+import { configFolder, currentRelease, findSite, forgetSite } from "../site/record.ts";
 import { removeContainers } from "./containers.ts";
 import { checkDeletable, isDrydocks, namesIn } from "./deletable.ts";
 import { bringBack } from "./give-back.ts";
@@ -40,6 +40,8 @@ export interface UninstallResult {
   deletable?: true;
   /** mount points that are empty now */
   emptied: string[];
+  /** where the registry was: by these, clients can be made to forget its CA. Absent if nothing was served, or if what was there before drydock serves again. */
+  served?: { addresses: string[]; port: number };
   /** the container that was here before drydock, if it is there again */
   givenBack?: string;
   /** what could not be removed, and why */
@@ -55,6 +57,8 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
     if (options.deleteData) await checkDeletable(layout);
     const result: UninstallResult = { site: layout.root, removed: [], kept: [], emptied: [], left: [] };
     const adopted = await readAdopted(layout).catch(() => undefined);
+    // After a broken install there may be none that can be read.
+    const served = (await currentRelease(layout).catch(() => undefined))?.settings;
     await runStep(reporter, "container", async () => {
       await removeFromEngine(layout, result);
       if (adopted?.container) await release(layout, adopted.container, options.deleteData, result);
@@ -69,6 +73,8 @@ export async function uninstall(options: UninstallOptions, reporter: Reporter): 
         if (await forgetSite(layout)) result.removed.push(join(configFolder(), "site.json"));
       });
     });
+    if (served !== undefined && result.givenBack === undefined)
+      result.served = { addresses: served.addresses, port: served.port };
     return result;
   } finally {
     await lock.release();

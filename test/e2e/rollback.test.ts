@@ -87,7 +87,7 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
         "  moved 1 tag, removed 1 tag",
         "  certificates: as they were",
         '  container "registry": unchanged',
-        `  proven over TLS as ${site.registryName}, ${site.addresses[0]}; 1 tag as it should be`,
+        `  proven over TLS as ${site.registryName}, ${site.addresses[0]}; 1 tag as recorded`,
         "",
         "To go to the other one again:",
         "",
@@ -175,7 +175,7 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
     );
     assert.match(
       removed.stdout,
-      /\nKept:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\nWhen nobody needs that any more:\n {4}drydock uninstall --delete-data --site \/srv\/docker-registry\n$/,
+      /\nKept:\n {2}\/srv\/docker-registry\/storage\n {2}\/srv\/docker-registry\/certs\nWhen nobody needs that any more:\n {4}drydock uninstall --delete-data --site \/srv\/docker-registry\nClients still trust its CA\. To take it away from them:\n {4}drydock trust --clients INVENTORY --remove --address registry\.site\.lan --address 198\.18\.18\.10\n$/,
     );
     assert.deepEqual((await readdir(site.siteDir)).sort(), ["certs", "drydock.json", "storage"]);
     assert.ok(!(await readdir(site.etc)).includes("drydock"));

@@ -159,6 +159,10 @@ describe("status", { timeout: 600_000 }, () => {
     assert.match(errors, /^error container: .* is stopped.* \| `docker start registry`$/);
     await docker("start", "registry");
     await isWell();
+    await docker("pause", "registry");
+    assert.match((await status()).errors, /^error container: .* is paused \| `docker unpause registry`$/);
+    await docker("unpause", "registry");
+    await isWell();
   });
 
   it("of a container that was removed, while another has its port", async () => {
@@ -167,14 +171,18 @@ describe("status", { timeout: 600_000 }, () => {
     assert.equal(absent.code, 9);
     assert.match(
       absent.errors,
-      /^error container: there is no container "registry" \| `drydock install BUNDLE`/,
+      /^error container: there is no container "registry" \| `drydock rollback [0-9a-f]{12}` makes it again/,
     );
     const listener = `import { createServer } from "node:net";
       const server = createServer().listen(443, "0.0.0.0", () => console.log("up"));
       process.stdin.resume().on("end", () => server.close());`;
     const { stdout } = await beside(site, listener, () => drydock(["status"], { on: site }));
     assert.match(stdout, /port: 443 is taken by \S+ \(process \d+\)/);
-    await install();
+    // Without the bundle, as it was said.
+    const [command = ""] = /drydock rollback [0-9a-f]{12}/.exec(absent.errors) ?? [];
+    const mended = await drydock(command.split(" ").slice(1), { on: site });
+    assert.equal(mended.code, 0, mended.stderr);
+    assert.match(mended.stdout, /container "registry": made\n/);
     await isWell();
   });
 
