@@ -27,7 +27,7 @@ export async function checkEngine(
   index: Pick<BundleIndex, "registry">,
   engine: Engine,
   described: EngineDescription,
-  port: number,
+  { site, port }: { site: string; port: number },
   command: (port: number) => string,
 ): Promise<Finding[]> {
   return [
@@ -35,6 +35,7 @@ export async function checkEngine(
     ...checkVersion(described),
     ...(await checkRootless(described, port, command)),
     ...checkLocal(engine),
+    ...checkSnap(described, site),
   ];
 }
 
@@ -95,6 +96,24 @@ function checkLocal({ local, address }: Engine): Finding[] {
       level: "warning",
       text: `it is reached by network (${address})`,
       hint: "It must run on this host: it mounts the site's directory.",
+    },
+  ];
+}
+
+const snap = /^\/var\/snap\/[^/]+\/common\//;
+/** What snapd shows a confined snap of the host (snapd's interfaces "home" and "removable-media"). */
+const shownToSnaps = /^\/(home|root|media|mnt|run\/media|var\/snap)\//;
+
+/** Docker's snap is confined by AppArmor, and has a mount namespace of its own: other folders are not there for it. */
+function checkSnap({ storageRoot = "" }: EngineDescription, site: string): Finding[] {
+  const [own] = snap.exec(storageRoot) ?? [];
+  if (own === undefined || shownToSnaps.test(`${site}/`)) return [];
+  return [
+    {
+      check: "engine",
+      level: "warning",
+      text: `it is a snap, and as such is usually shown nothing of ${site}: the registry would not start`,
+      hint: `Name a directory that it sees, as --site ${own}docker-registry. Or use Docker's own packages.`,
     },
   ];
 }

@@ -65,9 +65,16 @@ export async function checkPort(
       check: "port",
       level: "error",
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
-      hint: `Stop what listens there. Or take another port: \`${command(await freePort())}\``,
+      hint: `${stopIt(holder)} Or take another port: \`${command(await freePort())}\``,
     },
   ];
+}
+
+/** Docker's proxy of a port outlives an engine that was killed, and no container of the new one's is behind it. */
+function stopIt(holder: string | undefined): string {
+  return holder?.startsWith("docker-proxy ")
+    ? "An engine that was killed has left it, and no container is behind it: `systemctl restart docker`, or end that process."
+    : "Stop what listens there.";
 }
 
 /** One to propose: clients then name it, as in registry.lan:8443/team/app. */

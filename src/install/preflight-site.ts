@@ -2,6 +2,7 @@
 import { constants } from "node:fs";
 import { access, readdir, stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
+import { listed } from "../archive/damage.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { isClaimed, leftAt } from "../site/marker.ts";
@@ -21,7 +22,10 @@ export async function checkDirectory(layout: SiteLayout, toAdopt: string | undef
     return [{ check: "site", level: "ok", text: `${layout.root} will be made` }];
   }
   const foreign = folders.filter((folder) => folder !== undefined && folder.names.length > 0);
-  if (foreign.length === 0) return [{ check: "site", level: "ok", text: `${layout.root} is free` }];
+  if (foreign.length === 0) {
+    const text = `${layout.root} ${toAdopt === undefined ? "is taken over" : "is free"}`;
+    return [{ check: "site", level: "ok", text }];
+  }
   const left = await leftAt(layout);
   const what =
     left === undefined
@@ -31,7 +35,7 @@ export async function checkDirectory(layout: SiteLayout, toAdopt: string | undef
     {
       check: "site",
       level: "error",
-      text: `${foreign.map((one) => one?.path).join(" and ")} ${foreign.length === 1 ? "holds" : "hold"} ${what}`,
+      text: `${listed(foreign.map((one) => one?.path ?? ""))} ${foreign.length === 1 ? "holds" : "hold"} ${what}`,
       hint:
         toAdopt === undefined
           ? "Move it away, or name another directory with --site."

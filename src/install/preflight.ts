@@ -65,7 +65,7 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
   const toAdopt = input.adoption?.maySay === false ? undefined : command({ adopt: true });
   const checks: (Finding[] | Promise<Finding[]>)[] = [
     "platform" in described
-      ? checkEngine(index, input.engine, described, settings.port, withPort)
+      ? checkEngine(index, input.engine, described, { site: layout.root, port: settings.port }, withPort)
       : [described],
     ...("platform" in described
       ? atEngine(input, described, withPort, toAdopt)

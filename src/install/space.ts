@@ -2,14 +2,16 @@
  * How much room an install takes, exactly: bytes in whole blocks of the file system, files and folders
  * (inodes), link files included; each after what is there already.
  */
-import { lstat } from "node:fs/promises";
+import { lstat, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import pLimit from "p-limit";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import { contentLinks, tagLinks } from "../archive/contents.ts";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import type { FileValue } from "./files.ts";
 import { incoming } from "./preflight-leftovers.ts";
+import { nearest } from "./preflight-site.ts";
 
 export interface SpaceNeeded {
   /** where it goes; the space is looked for on the file system of its nearest folder that exists */
@@ -32,16 +34,18 @@ type Missing = Iterable<{ size: number; paths: readonly string[] }>;
 
 /**
  * What is still to be written, for each of the site's folders that may be a file system of its own.
- * @param shown what gets a name in files/ that is placed elsewhere: of these, the folders count
+ * @param shown what gets a name in files/ that is placed elsewhere: of these, the folders count, and the bytes
+ *   only where files/ is another file system
  */
 export async function spaceNeeded(
-  index: Pick<BundleIndex, "repositories">,
+  index: Pick<BundleIndex, "repositories" | "blobs">,
   layout: SiteLayout,
   missing: Missing,
-  shown: Iterable<{ name: string }>,
+  shown: Iterable<FileValue>,
 ): Promise<SpaceNeeded[]> {
   const blobs = [...missing].flatMap(({ size, paths }) => paths.map((path) => ({ path, size })));
-  const sizes = new Map(blobs.map(({ path, size }) => [path, size]));
+  const copies = (await areOne(layout.files, layout.releases)) ? [] : copied(index, layout, shown);
+  const sizes = new Map([...blobs, ...copies].map(({ path, size }) => [path, size]));
   const links = [...contentLinks(index), ...tagLinks(index)].map(({ path }) => join(layout.storage, path));
   // Of a folder that is made, and of a link, one block.
   const above = [...shown].map(({ name }) => dirname(join(layout.files, name)));
@@ -63,6 +67,20 @@ export async function spaceNeeded(
     { path: layout.root, bytes: ownFiles * block, inodes: ownFiles },
     ...(files === 0 ? [] : [{ path: layout.incoming, bytes: -bytes, inodes: -files }]),
   ];
+}
+
+function copied({ blobs }: Pick<BundleIndex, "blobs">, layout: SiteLayout, shown: Iterable<FileValue>) {
+  const sizes = new Map(blobs.map(({ digest, size }): [string | undefined, number] => [digest, size]));
+  return [...shown].map(({ name, digest }) => ({
+    path: join(layout.files, name),
+    size: sizes.get(digest) ?? 0,
+  }));
+}
+
+/** Whether two paths, or what will be made there, are on one file system: then a file can have names in both. */
+async function areOne(...paths: string[]): Promise<boolean> {
+  const systems = await Promise.all(paths.map(async (path) => (await stat(await nearest(path))).dev));
+  return new Set(systems).size === 1;
 }
 
 /** Of some paths and all folders above them, those that are not there; each is looked for once. */

@@ -156,11 +156,16 @@ const registry = {
   access: "read-only",
 } as const;
 
-test("an engine that is old, without root's rights, or elsewhere", async () => {
+test("an engine that is old, without root's rights, elsewhere, or a snap", async () => {
   const typed = (port: number) => `install --port ${port}`;
-  const of = async (changes: Partial<EngineDescription>, port = 443, host = "unix:///run/x.sock") => {
+  const site = "/srv/docker-registry";
+  const of = async (
+    changes: Partial<EngineDescription>,
+    { host = "unix:///run/x.sock", ...at }: { port?: number; site?: string; host?: string } = {},
+  ) => {
     const engine = connectEngine({ DOCKER_HOST: host });
-    return told(await checkEngine({ registry }, engine, { ...described, ...changes }, port, typed));
+    const where = { site, port: 443, ...at };
+    return told(await checkEngine({ registry }, engine, { ...described, ...changes }, where, typed));
   };
   assert.equal(await of({}), "ok engine: version 20.10, linux/amd64");
   for (const apiVersion of ["1.40", "1.52", "2.0"]) assert.doesNotMatch(await of({ apiVersion }), /warning/);
@@ -168,11 +173,21 @@ test("an engine that is old, without root's rights, or elsewhere", async () => {
     await of({ apiVersion: "1.26" }),
     /^warning engine: .* API 1\.26, which is older .*\| Docker 19/m,
   );
-  const rootless = await of({ rootless: true }, 1);
+  const rootless = await of({ rootless: true }, { port: 1 });
   assert.match(rootless, /^warning engine: it runs without root's rights, .* may not get port 1 \|/m);
   assert.match(rootless, /`sysctl net\.ipv4\.ip_unprivileged_port_start=1`\. .*`install --port 8443`$/);
-  assert.doesNotMatch(await of({ rootless: true }, 8443), /warning/);
-  assert.match(await of({}, 443, "tcp://10.0.0.1:2375"), /^warning engine: it is reached by network \(tcp:/m);
+  assert.doesNotMatch(await of({ rootless: true }, { port: 8443 }), /warning/);
+  assert.match(
+    await of({}, { host: "tcp://10.0.0.1:2375" }),
+    /^warning engine: it is reached by network \(tcp:/m,
+  );
+  const storageRoot = "/var/snap/docker/common/var-lib-docker";
+  assert.match(
+    await of({ storageRoot }),
+    /^warning engine: it is a snap, .* \/srv\/docker-registry: .*--site \/var\/snap\/docker\/common\/docker-registry\./m,
+  );
+  for (const seen of ["/home/registry", "/var/snap/docker/common/docker-registry"])
+    assert.doesNotMatch(await of({ storageRoot }, { site: seen }), /warning/);
 });
 
 test("addresses that this host doesn't have: what to type instead", () => {

@@ -1,8 +1,11 @@
 /** Preflight on a host of its own, with a real engine: each thing that stands in the way, and nothing touched. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { after, test } from "node:test";
 import { inspectContainer, removeContainer } from "../../src/engine/container.ts";
 import { connectEngine } from "../../src/engine/engine.ts";
@@ -126,6 +129,22 @@ test("a port that another process has, on all addresses or on one", async () => 
     }
   }
   assert.equal(await found({ settings: { ...settings, port: 5443 } }), "");
+});
+
+test("a port that Docker's proxy of an engine that was killed has kept", async () => {
+  const container = ["-container-ip", "127.0.0.1", "-container-port", "9"];
+  const args = ["-proto", "tcp", "-host-ip", "0.0.0.0", "-host-port", "5443", ...container];
+  // It says on its fourth stream that it listens.
+  const proxy = spawn("docker-proxy", args, { stdio: ["ignore", "ignore", "inherit", "pipe"] });
+  try {
+    await once(proxy.stdio[3] as Readable, "data");
+    const findings = await preflight(input({ settings: { ...settings, port: 5443 } }));
+    const { text, hint } = findings.find(({ check }) => check === "port") ?? {};
+    assert.equal(text, `5443 is taken by docker-proxy (process ${proxy.pid})`);
+    assert.match(hint ?? "", /no container is behind it: `systemctl restart docker`/);
+  } finally {
+    proxy.kill();
+  }
 });
 
 test("another port is proposed, in a sentence to type", async () => {

@@ -1,7 +1,7 @@
 /** How much room an install takes, held against what it really made: over real bundles, placed and linked. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -89,6 +89,21 @@ test("blobs, links and folders in an empty site, exactly; then what a second bun
   });
   for (const path of [layout.storage, layout.releases, layout.files])
     assert.deepEqual(of(await needed(second, layout), path), { inodes: 0, bytes: 0 }, path);
+});
+
+test("where files/ is another file system, what is shown there takes its room once more", async () => {
+  const layout = siteLayout(join(folder, "elsewhere"));
+  const other = await mkdtemp("/dev/shm/drydock-files-");
+  after(() => rm(other, { recursive: true }));
+  await mkdir(layout.root);
+  await symlink(other, layout.files);
+  const bundle = await newBundle({ "1": app });
+  const spaces = await needed(bundle, layout);
+  await install(bundle, layout);
+  const charts = await inUse(join(other, "charts"));
+  assert.equal(charts.bytes, 3 * 4096);
+  assert.deepEqual(of(spaces, layout.files), charts);
+  assert.deepEqual(of(spaces, layout.releases), await inUse(layout.releases));
 });
 
 test("a blob of another size in its place is written again; what an earlier try left counts as free", async () => {
