@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { removeCgroups } from "./cgroups.ts";
 import type { SiteClient } from "./clients.ts";
 import { debianRoot } from "./debian-root.ts";
-import { type Inside, pidInside } from "./host.ts";
+import { type Inside, insideNamespaces, pidInside } from "./host.ts";
 import { run, startService, waitFor } from "./process.ts";
 
 export interface DebianOptions {
@@ -143,29 +143,8 @@ const mounts = [
   "fi",
 ];
 
+const itsNamespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"];
+
 function insideOf(pid: number): Inside {
-  const env = { PATH: path, HOME: "/root", LC_ALL: "C" };
-  const namespaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"];
-  const enter: Inside["enter"] = (command, args, cwd = "/") => [
-    "nsenter",
-    [
-      "--target",
-      String(pid),
-      ...namespaces,
-      `--wdns=${cwd}`,
-      "--",
-      "setpriv",
-      "--pdeathsig",
-      "KILL",
-      "--",
-    ].concat(command, args),
-  ];
-  return {
-    enter,
-    env,
-    run: (command, args, options = {}) => {
-      const [program, all] = enter(command, args, options.cwd);
-      return run(program, all, { ...options, env: { ...env, ...options.env } });
-    },
-  };
+  return insideNamespaces(pid, itsNamespaces, { PATH: path, HOME: "/root", LC_ALL: "C" }, "/");
 }

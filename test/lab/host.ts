@@ -68,10 +68,20 @@ export async function startHost(options: {
 /** @param pid of any process inside @param home the host's HOME, as a path inside */
 export function inside(pid: number, home: string): Inside {
   const env = { ...loginEnvironment(), HOME: home, DOCKER_HOST: "unix:///run/docker.sock" };
-  const enter: Inside["enter"] = (command, args, cwd = process.cwd()) => [
+  return insideNamespaces(pid, ["--mount", "--pid", "--net"], env, process.cwd());
+}
+
+/** @param namespaces those of the process `pid`, as nsenter calls them @param home the working directory, if none is said */
+export function insideNamespaces(
+  pid: number,
+  namespaces: readonly string[],
+  env: NodeJS.ProcessEnv,
+  home: string,
+): Inside {
+  const enter: Inside["enter"] = (command, args, cwd = home) => [
     "nsenter",
     [
-      ...["--target", String(pid), "--mount", "--pid", "--net", `--wdns=${cwd}`, "--"],
+      ...["--target", String(pid), ...namespaces, `--wdns=${cwd}`, "--"],
       // nsenter stays outside and waits; whoever kills it means the command.
       ...["setpriv", "--pdeathsig", "KILL", "--", command, ...args],
     ],
