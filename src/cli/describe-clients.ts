@@ -37,8 +37,8 @@ export function clientReport(hosts: readonly ClientResult[], options: ReportOpti
   const sum = `${sumOf(hosts, remove)}${failed > 0 ? `, ${failed} failed` : ""}`;
   const parts = [
     few ? linesFor(hosts, remove, width) : countsFor(hosts, remove, width),
-    ...installedOn(hosts).map((text) => indented(text, width)),
-    ...(few ? reasonsOf(hosts) : troublesOf(hosts, remove)).map((text) => indented(text, width)),
+    ...installedOn(hosts).map((text) => indented([text], width)),
+    ...(few ? reasonsOf(hosts) : troublesOf(hosts, remove)).map((texts) => indented(texts, width)),
     failed > 0 && again !== undefined ? `${sum}\n${wrapped(`To try those again: \`${again}\``, width)}` : sum,
   ];
   return printable(parts.filter((part) => part !== "").join("\n\n"), true);
@@ -98,27 +98,28 @@ function installedOn(hosts: readonly ClientResult[]): string[] {
 }
 
 /** "old: permission denied", with its hint below; those who have the very same stand together. */
-function reasonsOf(hosts: readonly ClientResult[]): string[] {
+function reasonsOf(hosts: readonly ClientResult[]): string[][] {
   const same = Map.groupBy(
     hosts.filter(({ reason }) => reason !== undefined),
     ({ reason, hint }) => JSON.stringify([reason, hint]),
   );
   return [...same.values()].map(([first, ...others]) => {
     const names = hostNames([first, ...others].flatMap((host) => host?.name ?? []));
-    return withHint(`${names}: ${first?.reason}`, first?.hint);
+    return [`${names}: ${first?.reason}`, ...hintOf(first)];
   });
 }
 
 /** "12 refused: web-04, web-07 to web-12", and below what they have, or one of them for all, with its hint. */
-function troublesOf(hosts: readonly ClientResult[], remove: boolean): string[] {
+function troublesOf(hosts: readonly ClientResult[], remove: boolean): string[][] {
   return sameTroubles(hosts).map(({ names, example, differ }) => {
     const isBare = !remove && isDone(example) && !example.proven;
     const status = `${statusOf(example, remove)}${isBare ? ", not proven" : ""}`;
     const whose = differ ? `for example ${example.name}: ` : "";
-    return withHint(
-      `${names.length} ${status}: ${hostNames(names)}\n${whose}${example.reason}`,
-      example.hint,
-    );
+    return [
+      `${names.length} ${status}: ${hostNames(names)}`,
+      `${whose}${example.reason}`,
+      ...hintOf(example),
+    ];
   });
 }
 
@@ -150,15 +151,15 @@ function kindOf({ name }: ClientResult, text = ""): string {
   return text.replaceAll(name, "#").replace(/SHA256:\S+|[^\s'"(),;]*\d[^\s'"(),;]*/g, "#");
 }
 
-function withHint(text: string, hint: string | undefined): string {
-  return hint === undefined ? text : `${text}\n${hint}`;
+/** What is to be done may be several things, a line each. */
+function hintOf({ hint }: Pick<ClientResult, "hint"> = {}): string[] {
+  return hint === undefined ? [] : [hint];
 }
 
-/** Each line further in than the one before. */
-function indented(text: string, width: number | undefined): string {
-  const lines = text.split("\n");
-  return lines
-    .map((line, at) => `${"  ".repeat(at)}${wrapped(line, width, at * 2 + (at === 0 ? 2 : 0))}`)
+/** Each text further in than the one before. */
+function indented(texts: readonly string[], width: number | undefined): string {
+  return texts
+    .map((text, at) => `${"  ".repeat(at)}${wrapped(text, width, at * 2 + (at === 0 ? 2 : 0))}`)
     .join("\n");
 }
 

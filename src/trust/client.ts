@@ -77,8 +77,25 @@ export interface ClientResult {
   provenAs?: string;
   /** why it is not as it should be, or what to know about it */
   reason?: string;
-  /** what to do about it */
+  /** what to do about it; a line for each thing */
   hint?: string;
+}
+
+/** Why something is not as it should be at a client, or what to know about it. */
+export interface Note {
+  reason: string;
+  hint?: string | undefined;
+}
+
+/** All that is to be told of a client as one, nothing of it twice. */
+export function inOne(notes: readonly Note[]): { reason?: string; hint?: string } {
+  if (notes.length === 0) return {};
+  const reasons = new Set(notes.map(({ reason }) => reason));
+  const hints = new Set(notes.flatMap(({ hint }) => hint?.split("\n") ?? []));
+  return {
+    reason: [...reasons].join("; "),
+    ...(hints.size === 0 ? {} : { hint: [...hints].join("\n") }),
+  };
 }
 
 /** An expected failure with one client. It ends that client's work and no other's. */
@@ -99,5 +116,11 @@ export class ClientFailure extends Error {
     this.status = status;
     this.hint = hint;
     this.mayPass = options.mayPass ?? false;
+  }
+
+  /** What went wrong after the client was reached. */
+  static of(notes: readonly Note[]): ClientFailure {
+    const { reason = "", hint } = inOne(notes);
+    return new ClientFailure("failed", reason, hint);
   }
 }

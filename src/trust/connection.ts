@@ -65,10 +65,14 @@ export function connectionOver(ssh: Ssh, user: string, timeoutMs: number): Conne
   ssh.once("close", () => {
     open = false;
   });
+  const giveUp = () => {
+    open = false;
+    ssh.destroy(); // nothing goes on behind our back
+  };
   return {
     user,
     exec: (command, stdin, terminal, ownTimeoutMs = timeoutMs) =>
-      exec(ssh, ownTimeoutMs, command, stdin, terminal),
+      exec(ssh, ownTimeoutMs, giveUp, command, stdin, terminal),
     forward: (host, port) =>
       forward(ssh, timeoutMs, (opened) => ssh.forwardOut("127.0.0.1", 0, host, port, opened)),
     forwardSocket: (path) =>
@@ -119,12 +123,13 @@ const quietTerminal = { rows: 24, cols: 1000, modes: { ECHO: 0, ECHONL: 0, OPOST
 function exec(
   ssh: Ssh,
   timeoutMs: number,
+  giveUp: () => void,
   command: string,
   stdin: Stdin = "",
   terminal = false,
 ): Promise<ExecResult> {
   const late = () => {
-    ssh.destroy(); // nothing goes on behind our back
+    giveUp();
     return lateCommand(timeoutMs);
   };
   return whileOpen(ssh, timeoutMs, late, (resolve, reject, goesOn) => {

@@ -2,7 +2,7 @@
  * Work on all clients side by side: each one's trouble ends in its own result.
  */
 import pLimit from "p-limit";
-import { errorText } from "../errors.ts";
+import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Reporter, runStep, type Step } from "../reporter.ts";
 import { type Client, ClientFailure, type ClientResult } from "./client.ts";
 import type { Connection } from "./connection.ts";
@@ -79,9 +79,19 @@ async function onOne(client: Client, reach: Reach, work: Work, step: Step): Prom
 }
 
 function failed({ name }: Client, error: unknown): ClientResult {
-  const failure = error instanceof ClientFailure ? error : new ClientFailure("failed", errorText(error));
+  const failure = error instanceof ClientFailure ? error : unforeseen(error);
   const result: ClientResult = { name, status: failure.status, proven: false, reason: failure.message };
   return failure.hint === undefined ? result : { ...result, hint: failure.hint };
+}
+
+/** What nothing here expects and the system has not said is a bug, in which the stack is what helps. */
+function unforeseen(error: unknown): ClientFailure {
+  const isOfSystem = /^E(?!RR_)/.test(errorCode(error) ?? "");
+  if (error instanceof DrydockError) return new ClientFailure("failed", error.message, error.hint);
+  if (isOfSystem) return new ClientFailure("failed", errorText(error));
+  const stack = error instanceof Error ? error.stack : undefined;
+  const hint = `Please report it with all these lines.\n${stack ?? errorText(error)}`;
+  return new ClientFailure("failed", `a bug in drydock: ${errorText(error)}`, hint);
 }
 
 /** What is told while the work goes on. */

@@ -35,6 +35,9 @@ export async function connect(target: Target, options: ConnectOptions): Promise<
   const { knownHosts, timeoutMs } = options;
   const judgement = await prepareJudgement(target, options);
   const stream = await options.dial();
+  // A stream through a jump host, or of a command, may stay half open for ever, and nobody would be told: ssh2 stops
+  // its timers at the end of what comes, and those who wait wait for `close`.
+  stream.once("end", () => stream.destroy());
   const ssh = new ssh2.Client();
   const login = startLogin(target.user, options.credentials);
   let verdict: unknown;

@@ -7,9 +7,17 @@ import type { SitePackages } from "../site/packages.ts";
 import type { ServedImage } from "../site/served-images.ts";
 import { endpointNames, reachableAddresses, referenceNames } from "./address.ts";
 import { checkAuthority } from "./authority.ts";
-import type { Client, ClientResult } from "./client.ts";
+import {
+  type Client,
+  ClientFailure,
+  type ClientResult,
+  type InstalledDocker,
+  inOne,
+  type Note,
+} from "./client.ts";
+import type { Connection } from "./connection.ts";
 import { type ClientOptions, onEach } from "./on-each.ts";
-import { installPackages, type PackagesWork } from "./packages/install.ts";
+import { installPackages } from "./packages/install.ts";
 import type { ProofOptions } from "./proof/proof.ts";
 import { prove } from "./proof/prove.ts";
 import { defaultTimeout } from "./reach.ts";
@@ -50,30 +58,50 @@ export async function trust(
   reporter: Reporter,
 ): Promise<ClientResult[]> {
   const ca = checkAuthority(options.ca);
-  const { port, timeoutMs = defaultTimeout, prove: asked = "engine", images = [] } = options;
+  const { packages, port, timeoutMs = defaultTimeout, prove: asked = "engine", images = [] } = options;
   const addresses = reachableAddresses(options.addresses);
   const orderFor = orders("install", { ...options, ca });
+  // By any try: where the connection broke, the next one finds done what this one did.
+  const changed = new Set<Client>();
+  const installed = new Map<Client, InstalledDocker>();
   return await onEach(clients, options, reporter, "trust", async (connection, client, tell) => {
-    const { packages } = options;
-    const docker = packages
-      ? await installPackages(connection, client, { sets: packages, tell })
-      : nothingInstalled;
+    const changing = () => changed.add(client);
+    const failures: Note[] = [];
+    const goOn = collectIn(failures, connection);
+    const docker =
+      packages && (await installPackages(connection, client, { sets: packages, tell, changing }).catch(goOn));
+    if (docker?.installed) installed.set(client, docker.installed);
     tell("trust stores");
-    const stores = await workOnStores(connection, client, orderFor(client));
+    // Also where Docker can't be had: other runtimes shall not lack the CA for that.
+    const stores = await workOnStores(connection, client, orderFor(client), changing).catch(goOn);
+    const findings = [...(docker?.findings ?? []), ...(stores?.findings ?? [])];
+    if (stores === undefined) throw ClientFailure.of([...failures, ...findings]);
+    if (failures.length > 0) throw ClientFailure.of([...failures, caInPlace, ...findings]);
     tell("proof");
-    const proof = await prove({
-      connection,
-      client,
-      options: { ca, addresses, port, timeoutMs, prove: asked, images, stores: stores.stores },
-    });
+    const proofOptions = { ca, addresses, port, timeoutMs, prove: asked, images, stores: stores.stores };
+    const proof = await prove({ connection, client, options: proofOptions }).catch(goOn);
+    if (proof === undefined) throw ClientFailure.of([...failures, ...findings]);
+    const { reason, hint, ...proven } = proof;
+    const engine = installed.get(client);
     return {
       name: client.name,
-      status: stores.changed || docker.installed ? "changed" : "ok",
-      ...(docker.installed && { installed: docker.installed }),
-      ...proof,
-      ...told(proof, [...docker.findings, ...stores.findings]),
+      status: changed.has(client) ? "changed" : "ok",
+      ...(engine && { installed: engine }),
+      ...proven,
+      ...inOne([...(reason === undefined ? [] : [{ reason, hint }]), ...findings]),
     };
   });
+}
+
+const caInPlace: Note = { reason: "the CA is in place there" };
+
+/** Takes failures after which the rest can still be done, and throws the others on. */
+function collectIn(failures: Note[], connection: Connection): (error: unknown) => undefined {
+  return (error) => {
+    if (!(error instanceof ClientFailure) || error.status !== "failed") throw error;
+    if (error.mayPass || !connection.isOpen()) throw error;
+    failures.push({ reason: error.message, hint: error.hint });
+  };
 }
 
 /**
@@ -89,14 +117,12 @@ export async function removeTrust(
 ): Promise<ClientResult[]> {
   const ca = options.ca === "" ? "" : checkAuthority(options.ca);
   const orderFor = orders("remove", { ...options, ca });
+  const changed = new Set<Client>();
   return await onEach(clients, options, reporter, "clear", async (connection, client) => {
-    const stores = await workOnStores(connection, client, orderFor(client));
-    return {
-      name: client.name,
-      status: stores.changed ? "changed" : "ok",
-      proven: false,
-      ...told({}, stores.findings),
-    };
+    const changing = () => changed.add(client);
+    const { findings } = await workOnStores(connection, client, orderFor(client), changing);
+    const status = changed.has(client) ? "changed" : "ok";
+    return { name: client.name, status, proven: false, ...inOne(findings) };
   });
 }
 
@@ -113,22 +139,6 @@ function orders(verb: StoreOrder["verb"], options: TrustOptions): (client: Clien
     ...order,
     endpoints: endpointNames(repoHost === undefined ? addresses : [repoHost], port),
   });
-}
-
-const nothingInstalled: PackagesWork = { findings: [] };
-
-/** All that is to be known, the proof's words first. */
-function told(
-  proof: { reason?: string; hint?: string },
-  findings: readonly { reason: string; hint: string }[],
-): { reason?: string; hint?: string } {
-  const all = proof.reason === undefined ? findings : [{ ...proof, reason: proof.reason }, ...findings];
-  if (all.length === 0) return {};
-  const hints = new Set(all.flatMap(({ hint }) => hint ?? []));
-  return {
-    reason: all.map(({ reason }) => reason).join("; "),
-    ...(hints.size === 0 ? {} : { hint: [...hints].join("\n  ") }),
-  };
 }
 
 /**

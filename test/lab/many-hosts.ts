@@ -17,6 +17,7 @@ export type Trouble =
   | "closed port"
   | "silent"
   | "drops in a write"
+  | "drops once"
   | "no sudo"
   | "sudo wants a password"
   | "read-only"
@@ -55,6 +56,9 @@ exec unshare --mount /bin/sh -c '
   mount --bind $host/docker /etc/docker
   case "$trouble" in
     read-only) mount -o remount,ro,bind /etc/docker;;
+    "drops once") case "$command" in *drydock:changed*)
+      /bin/sh -c "$command" >/dev/null; echo none >$host/trouble; kill -KILL $sshd; exit;;
+    esac;;
     drops*) case "$command" in *drydock:changed*)
       { head -c 100; sleep 0.2; kill -KILL $sshd; } | /bin/sh -c "$command"; exit;;
     esac;;

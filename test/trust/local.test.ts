@@ -1,16 +1,15 @@
 /** This host itself as a client, in a namespace where /etc/docker is the test's own. */
 import assert from "node:assert/strict";
-import { createHash, randomBytes } from "node:crypto";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientResult } from "../../src/trust/client.ts";
 import { localConnection } from "../../src/trust/local.ts";
 import { inOwnNamespace } from "../lab/own-namespace.ts";
 import { freePort } from "../lab/sshd.ts";
 import { withSudoers, withUsers } from "../lab/users.ts";
+import { assertGivesStreams, limitMs } from "./given-streams.ts";
 import { type Certificates, makeCertificates, startTlsServer } from "./tls-server.ts";
 
 const canary = "canary-local";
@@ -119,25 +118,6 @@ describe("this host itself", () => {
   });
 
   it("gives a command what a stream gives, as it takes it", async () => {
-    const connection = localConnection(2000);
-    const bytes = randomBytes(5_000_000);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const pieces = async function* (pauseMs: number, count = 10) {
-      for (let at = 0; at < count; at += 1) {
-        await sleep(pauseMs);
-        yield bytes.subarray((at * bytes.length) / count, ((at + 1) * bytes.length) / count);
-      }
-    };
-    // Longer than the time that a command has, as long as it goes on.
-    assert.equal((await connection.exec("sha256sum", pieces(300))).stdout.slice(0, 64), sha256);
-    const early = await connection.exec("head -c 1 >/dev/null; exit 4", pieces(0, 1));
-    assert.equal(early.code, 4);
-    const failing = async function* () {
-      yield bytes.subarray(0, 1000);
-      throw new Error("the disk is gone");
-    };
-    await assert.rejects(connection.exec("cat >/dev/null", failing()), /the disk is gone/);
-    assert.equal((await connection.exec("echo on")).stdout, "on\n");
-    connection.close();
+    await assertGivesStreams(localConnection(limitMs));
   });
 });

@@ -1,6 +1,8 @@
 /** Jump hosts and ProxyCommands, with real sshds: whoever is behind one is reached through it alone. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -163,6 +165,15 @@ describe("a client behind jump hosts", () => {
       assert.match(await reachOne(who, options()), text);
       assert.ok(Date.now() - started < 9000, "it did not wait for its time to end");
     }
+  });
+
+  it("is told of where it closes the connection, which a jump host leaves half open", async () => {
+    const hangsUp = createServer((socket) => socket.end("SSH-2.0-x\r\n")).listen(0, "127.0.0.3");
+    await once(hangsUp, "listening");
+    const { port } = hangsUp.address() as AddressInfo;
+    const behind = client(last, { port, jumps: [at(one)] });
+    assert.match(await reachOne(behind, options()), /^connect to 127\.0\.0\.3:\d+: it closed the connection/);
+    hangsUp.close();
   });
 
   it("whose jump hosts lead in a circle is told so", async () => {

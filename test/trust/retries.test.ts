@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import pLimit from "p-limit";
+import { silentReporter } from "../../src/reporter.ts";
 import { ClientFailure } from "../../src/trust/client.ts";
+import { onEach } from "../../src/trust/on-each.ts";
 import { withRetries } from "../../src/trust/retries.ts";
 
 const reset = () => new ClientFailure("unreachable", "reset", "Look.", { mayPass: true });
@@ -71,4 +73,26 @@ describe("a failure", () => {
     await Promise.all([one("bad", true), one("a", false), one("b", false)]);
     assert.deepEqual(order, ["bad", "a", "b", "bad", "bad"]);
   });
+});
+
+it("what nobody expects at one client is told with it as a bug, with its stack; what the system says is none", async () => {
+  const clients = ["fine", "bug", "system"].map((name) => ({
+    name,
+    host: name,
+    local: true,
+    where: "hosts:1",
+  }));
+  const options = { addresses: ["registry.lan"], acceptNewHostKeys: false };
+  const [fine, bug, system] = await onEach(clients, options, silentReporter, "try", async (_, { name }) => {
+    if (name === "bug") throw new TypeError("nothing is not a function");
+    if (name === "system") throw Object.assign(new Error("open EMFILE"), { code: "EMFILE" });
+    return { name, status: "ok", proven: false };
+  });
+  assert.equal(fine?.status, "ok");
+  assert.deepEqual([bug?.status, bug?.reason], ["failed", "a bug in drydock: nothing is not a function"]);
+  assert.match(
+    bug?.hint ?? "",
+    /^Please report it.*\nTypeError: nothing is not a function\n +at .*retries\.test/,
+  );
+  assert.deepEqual([system?.status, system?.reason, system?.hint], ["failed", "open EMFILE", undefined]);
 });

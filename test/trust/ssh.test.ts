@@ -1,18 +1,17 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { type Client, ClientFailure } from "../../src/trust/client.ts";
 import type { Connection } from "../../src/trust/connection.ts";
 import { Reach, type ReachOptions } from "../../src/trust/reach.ts";
 import { freePort, makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
+import { assertGivesStreams, limitMs } from "./given-streams.ts";
 import { reachOne, sshConnects } from "./ssh-opinion.ts";
 
 const run = promisify(execFile);
@@ -109,26 +108,7 @@ describe("a connection", () => {
   });
 
   it("gives a command what a stream gives, as it takes it", async () => {
-    const connection = await open(client(), { timeoutMs: 2000 });
-    const bytes = randomBytes(5_000_000);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const pieces = async function* (pauseMs: number, count = 10) {
-      for (let at = 0; at < count; at += 1) {
-        await sleep(pauseMs);
-        yield bytes.subarray((at * bytes.length) / count, ((at + 1) * bytes.length) / count);
-      }
-    };
-    // Longer than the time that a command has, as long as it goes on.
-    assert.equal((await connection.exec("sha256sum", pieces(300))).stdout.slice(0, 64), sha256);
-    const early = await connection.exec("head -c 1 >/dev/null; exit 4", pieces(0, 1));
-    assert.equal(early.code, 4);
-    const failing = async function* () {
-      yield bytes.subarray(0, 1000);
-      throw new Error("the disk is gone");
-    };
-    await assert.rejects(connection.exec("cat >/dev/null", failing()), /the disk is gone/);
-    assert.equal((await connection.exec("echo on")).stdout, "on\n");
-    connection.close();
+    await assertGivesStreams(await open(client(), { timeoutMs: limitMs }));
   });
 
   it("logs in with an agent, which it doesn't forward", async () => {

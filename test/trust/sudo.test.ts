@@ -88,11 +88,15 @@ async function installAt(
   try {
     const connection = await reach.connect(client);
     try {
-      const { changed } = await workOnStores(connection, client, {
+      let status = "ok";
+      const order: StoreOrder = {
         ...{ verb: "install", names, authorities: [pem], removeOld: false, stores: ["docker"] },
         ...{ mirrors: [], endpoints: [], restartRuntimes: false, ...changes },
+      };
+      await workOnStores(connection, client, order, () => {
+        status = "changed";
       });
-      return changed ? "changed" : "ok";
+      return status;
     } finally {
       connection.close();
     }

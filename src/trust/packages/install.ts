@@ -4,7 +4,7 @@
  */
 import { describeMatch, type PackageKind } from "../../archive/packages.ts";
 import type { SitePackages } from "../../site/packages.ts";
-import { type Client, ClientFailure, type InstalledDocker } from "../client.ts";
+import { type Client, ClientFailure, type InstalledDocker, type Note } from "../client.ts";
 import type { Connection } from "../connection.ts";
 import { mark } from "../remote-functions.ts";
 import { runAsRoot, runAsUser } from "../remote-shell.ts";
@@ -19,7 +19,7 @@ export interface PackagesWork {
   /** if Docker was installed */
   installed?: InstalledDocker;
   /** what is to be known about the engine there */
-  findings: { reason: string; hint: string }[];
+  findings: Note[];
 }
 
 /** Packages unpack and start for minutes on a slow disk, and another installation may be waited for. */
@@ -66,14 +66,15 @@ const asDocumented = "docs/packages.md says how to collect packages.";
 
 /**
  * @param options.tell is told what is being done
+ * @param options.changing is called before anything is installed: the connection may break on the way
  * @throws ClientFailure "failed": there are none for this host, or they can't be installed; as runAsRoot
  */
 export async function installPackages(
   connection: Connection,
   client: Client,
-  options: { sets: readonly SitePackages[]; tell: (doing: string) => void },
+  options: { sets: readonly SitePackages[]; tell: (doing: string) => void; changing: () => void },
 ): Promise<PackagesWork> {
-  const { sets, tell } = options;
+  const { sets, tell, changing } = options;
   const host = await lookAtHost(connection);
   if (host.running) return { findings: [] };
   if (host.dockerd !== undefined && !host.halfInstalled) return { findings: [notRunning(host)] };
@@ -83,6 +84,7 @@ export async function installPackages(
   tell("sending packages");
   const folder = await sendPackages(connection, set.files);
   tell("installing packages");
+  changing();
   try {
     return await install(connection, client, set, folder);
   } finally {
@@ -123,14 +125,14 @@ async function install(
   const [refused] = after("refused");
   if (refused !== undefined) {
     const text = `Docker can't be installed from the packages for ${describeMatch(match)}: ${refused.slice(0, 600)}`;
-    throw new ClientFailure("failed", text, `Nothing was changed there. ${asDocumented}`);
+    throw new ClientFailure("failed", text, `Nothing was installed there. ${asDocumented}`);
   }
   const packages = after("installed").map((line) => line.replace("=", " "));
   const installed = { engine: after("engine")[0] ?? "", packages };
   return { installed, findings: lines.includes("runs") ? [] : [notStarted] };
 }
 
-function notRunning({ dockerd, systemd }: Host): PackagesWork["findings"][number] {
+function notRunning({ dockerd, systemd }: Host): Note {
   const hint = systemd ? "Start it there: `systemctl enable --now docker`." : notStarted.hint;
   return { reason: `${dockerd} is there, and does not run`, hint };
 }

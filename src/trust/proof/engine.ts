@@ -9,18 +9,11 @@ import { BlockList, isIP } from "node:net";
 import type { Duplex } from "node:stream";
 import { errorText } from "../../errors.ts";
 import { referenceNames } from "../address.ts";
-import { ClientFailure } from "../client.ts";
+import { ClientFailure, type Note } from "../client.ts";
 import { ForwardRefused } from "../connection.ts";
 import { mark } from "../remote-functions.ts";
 import { words } from "../sudo.ts";
-import {
-  doesNotReach,
-  firstReached,
-  type Note,
-  type Place,
-  type Reached,
-  runWithMostRights,
-} from "./proof.ts";
+import { doesNotReach, firstReached, type Place, type Reached, runWithMostRights } from "./proof.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 type Socket = Surroundings["sockets"][number];

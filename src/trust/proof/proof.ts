@@ -2,7 +2,7 @@
  * What the kinds of proof share: what is to be proven, and going through the registry's addresses.
  */
 import type { ServedImage } from "../../site/served-images.ts";
-import { type Client, ClientFailure, type ProofKind } from "../client.ts";
+import { type Client, ClientFailure, type Note, type ProofKind } from "../client.ts";
 import type { Connection } from "../connection.ts";
 import { runAsRoot, runAsUser } from "../remote-shell.ts";
 import type { StoreName } from "../stores/store.ts";
@@ -39,15 +39,10 @@ export interface Place {
   options: ProofOptions;
 }
 
-/** Why one kind of proof is not to be had, or what to know beside one that succeeded. */
-export interface Note {
-  reason: string;
-  hint?: string | undefined;
-}
-
 /** The registry was reached as `target`. */
 export interface Reached {
   target: string;
+  /** what to know besides */
   notes: Note[];
 }
 
@@ -82,8 +77,7 @@ export async function firstReached<T>(
       failures.push(error);
     }
   }
-  const [first] = failures;
-  throw new ClientFailure("failed", failures.map((failure) => failure.message).join("; "), first?.hint);
+  throw ClientFailure.of(failures.map(({ message: reason, hint }) => ({ reason, hint })));
 }
 
 export function doesNotResolve(client: string, target: string): NotReached {

@@ -2,10 +2,10 @@
  * The proof: what works from where a client stands, seen with the best means that the client has for it. At least a
  * TLS handshake; where there is a Docker engine, its own look into the registry; a pull if it is asked for.
  */
-import type { ProofKind } from "../client.ts";
+import { inOne, type Note, type ProofKind } from "../client.ts";
 import { ForwardRefused } from "../connection.ts";
 import { proveByEngine } from "./engine.ts";
-import type { Note, Place, Proof, Reached } from "./proof.ts";
+import type { Place, Proof, Reached } from "./proof.ts";
 import { proveByPull } from "./pull.ts";
 import { lookAround, type Surroundings } from "./surroundings.ts";
 import { proveByHandshake } from "./tls.ts";
@@ -81,9 +81,5 @@ function firstKnown(targets: readonly string[], there: Surroundings): string {
 }
 
 function proven(proof: ProofKind, { target, notes }: Reached, without: readonly Note[] = []): Proof {
-  const all = [...notes, ...without];
-  if (all.length === 0) return { proven: true, proof, provenAs: target };
-  const hint = all.find((note) => note.hint !== undefined)?.hint;
-  const reason = all.map((note) => note.reason).join("; ");
-  return { proven: true, proof, provenAs: target, reason, ...(hint === undefined ? {} : { hint }) };
+  return { proven: true, proof, provenAs: target, ...inOne([...notes, ...without]) };
 }

@@ -4,12 +4,12 @@
 import { parsePlatform, selectPlatform } from "../../oci/platform.ts";
 import type { ServedImage } from "../../site/served-images.ts";
 import { referenceNames } from "../address.ts";
-import { ClientFailure } from "../client.ts";
+import { ClientFailure, type Note } from "../client.ts";
 import { mark } from "../remote-functions.ts";
 import type { StoreName } from "../stores/store.ts";
 import { words } from "../sudo.ts";
 import { hintFor } from "./engine.ts";
-import { type Note, type Place, runWithMostRights } from "./proof.ts";
+import { type Place, runWithMostRights } from "./proof.ts";
 import type { Surroundings } from "./surroundings.ts";
 
 /** A pull may take so many times as long as any other step. */

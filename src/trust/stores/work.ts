@@ -2,7 +2,7 @@
  * The work on a client's trust stores: one look, and where something is to be changed, one more command that does
  * all of it.
  */
-import { type Client, ClientFailure } from "../client.ts";
+import { type Client, ClientFailure, type Note } from "../client.ts";
 import type { Connection } from "../connection.ts";
 import { apply } from "./apply.ts";
 import { changesFor } from "./changes.ts";
@@ -45,24 +45,27 @@ export interface StoreOrder extends Omit<Wanted, "stores"> {
 
 /** What came of it. */
 export interface StoreWork {
-  changed: boolean;
   /** the stores that were worked on */
   stores: StoreName[];
   /** what is to be known about them, though they hold the CA */
-  findings: { reason: string; hint: string }[];
+  findings: Note[];
 }
 
-/** @throws ClientFailure "refused" without the rights that it takes, "failed" if a store does not hold the CA */
+/**
+ * @param changing is called before anything is changed: the connection may break on the way
+ * @throws ClientFailure "refused" without the rights that it takes, "failed" if a store does not hold the CA
+ */
 export async function workOnStores(
   connection: Connection,
   client: Client,
   order: StoreOrder,
+  changing: () => void,
 ): Promise<StoreWork> {
   const candidates = stores.filter(({ name }) => order.stores?.includes(name) ?? true);
   const { seen, looks } = await lookFor(connection, candidates, order.stores !== undefined);
   const chosen = choose(candidates, seen, order, client);
   const wanted: Wanted = { ...order, stores: [...new Set(chosen.map(({ name }) => name))] };
-  const work: StoreWork = { changed: false, stores: [...wanted.stores], findings: [] };
+  const work: StoreWork = { stores: [...wanted.stores], findings: [] };
   const errors: StoreFinding[] = [];
 
   for (const isRoots of [false, true]) {
@@ -78,15 +81,11 @@ export async function workOnStores(
         else work.findings.push({ reason: finding.reason, hint: finding.hint });
       }
       if (changes === undefined) continue;
+      changing();
       await apply(connection, client, changes, isRoots);
-      work.changed = true;
     }
   }
-  const [first] = errors;
-  if (first !== undefined) {
-    const reasons = errors.map(({ reason }) => reason).join("; ");
-    throw new ClientFailure("failed", reasons, first.hint);
-  }
+  if (errors.length > 0) throw ClientFailure.of(errors);
   return work;
 }
 
