@@ -1,6 +1,7 @@
 /**
  * Whether a host is the one we know: the decision about the key it shows.
  */
+import { shellWord, shellWords } from "../shell-words.ts";
 import { ClientFailure } from "./client.ts";
 import { fingerprint, type HostKey, type KnownHosts, keyType, knownName, lookup } from "./known-hosts.ts";
 
@@ -10,8 +11,6 @@ export interface KeyOwner {
   port: number;
   /** HostKeyAlias: the name in known_hosts, without a port */
   alias?: string;
-  /** it is reached from elsewhere, so nothing here can ask it for its key by itself */
-  indirect?: boolean;
 }
 
 /** What was found out before the host showed its key. */
@@ -56,8 +55,8 @@ export function judgeHostKey(owner: KeyOwner, blob: Buffer, judgement: Judgement
     throw new ClientFailure(
       "refused",
       `its host key has changed: ${JSON.stringify(first.file)} has ${wanted}, it shows ${shown}`,
-      "It may be another machine that answers. If its key was really changed, compare the fingerprint there, " +
-        `then: ssh-keygen -R '${name}' -f '${first.file}'`,
+      "It may be another machine that answers. If its key was really changed, remove the old one, and the next run " +
+        `says how to take the new one: \`${shellWords(["ssh-keygen", "-R", name, "-f", first.file])}\`.`,
     );
   }
   if (vouchedFor?.blob.equals(blob)) return undefined;
@@ -65,20 +64,19 @@ export function judgeHostKey(owner: KeyOwner, blob: Buffer, judgement: Judgement
   throw unknownKey(owner, { type, blob }, judgement);
 }
 
+/** What is added is the very key whose fingerprint was compared: who asks the host again may get another answer. */
 function unknownKey(owner: KeyOwner, { type, blob }: HostKey, judgement: Judgement): ClientFailure {
   const { known, notVouched } = judgement;
   const entry = knownAs(owner);
-  const port = owner.port === 22 ? "" : ` -p ${owner.port}`;
-  const add =
-    owner.indirect === true || owner.alias !== undefined
-      ? `echo '${knownName(entry.host, entry.port)} ${type} ${blob.toString("base64")}'`
-      : `ssh-keyscan${port} ${owner.host}`;
+  const line = `${knownName(entry.host, entry.port)} ${type} ${blob.toString("base64")}`;
+  const keyFile = `/etc/ssh/ssh_host_${/ed25519|ecdsa|rsa/.exec(type)?.[0] ?? "*"}_key.pub`;
   const shown = `${type} ${fingerprint(blob)}`;
   const why = notVouched === undefined ? "" : `, and ${notVouched}`;
   return new ClientFailure(
     "refused",
     `its host key ${shown} is not in ${JSON.stringify(known.file)}${why}`,
-    `Compare the fingerprint at the host (ssh-keygen -lf /etc/ssh/ssh_host_…_key.pub), then: ${add} >> ` +
-      `'${known.file}' – or run again with --accept-new-host-keys, which takes it as it is.`,
+    `Compare the fingerprint at the host: \`ssh-keygen -lf ${keyFile}\`. If it is the same, add the key: ` +
+      `\`${shellWords(["echo", line])} >> ${shellWord(known.file)}\`. ` +
+      "Or run again with --accept-new-host-keys, which takes it as it is.",
   );
 }

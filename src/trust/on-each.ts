@@ -56,9 +56,13 @@ export async function onEach(
         const attempt = () => onOne(client, reach, work, step);
         const result = await withRetries(timeoutMs, attempt, inTurn).catch((error) => failed(client, error));
         tally.add(result);
-        return result;
+        return { client, result };
       };
-      return await Promise.all(clients.map(one));
+      // Those that are one host write the same files there, so one comes after the other.
+      const places = Map.groupBy(clients, (client) => reach.placeOf(client));
+      const done = await Promise.all([...places.values()].map((same) => pLimit(1).map(same, one)));
+      const results = new Map(done.flat().map(({ client, result }) => [client, result]));
+      return clients.flatMap((client) => results.get(client) ?? []);
     },
     summarize,
   );

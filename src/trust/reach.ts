@@ -104,6 +104,15 @@ export class Reach {
     return connection;
   }
 
+  /** What is the same for clients that are one host, by whatever names and for whatever users. */
+  placeOf(client: Client): unknown {
+    const prepared = this.#prepared.get(client);
+    if (prepared === undefined || prepared === "local") return prepared;
+    if ("failure" in prepared) return client;
+    const { targets, proxyCommand } = prepared.route;
+    return JSON.stringify([proxyCommand, ...targets.map(({ host, port }) => [host.toLowerCase(), port])]);
+  }
+
   /** Ends the connections to jump hosts; where they are needed again, they are made anew. */
   close(): void {
     this.#passages.close();

@@ -6,10 +6,7 @@ import { type Client, ClientFailure, type Hop } from "./client.ts";
 import type { Asked, SshConfig, SshConfigs } from "./ssh-config.ts";
 
 /** One host that is logged in to: a jump host, or the client at the end. */
-export interface Target extends Omit<SshConfig, "jumps" | "proxyCommand"> {
-  /** it is not connected to from here */
-  indirect: boolean;
-}
+export type Target = Omit<SshConfig, "jumps" | "proxyCommand">;
 
 export interface Route {
   /** at least one; the last one is the client */
@@ -30,13 +27,9 @@ export async function routeTo(
   const way = await resolve(client, configs, allowProxyCommand, []);
   const [first, ...others] = way.configs;
   if (first === undefined) throw new Error("a route without a target");
-  const target = (config: SshConfig, indirect: boolean): Target => {
-    const { jumps: _, proxyCommand: __, ...rest } = config;
-    return { ...rest, indirect };
-  };
-  const behindCommand = way.command !== undefined;
+  const target = ({ jumps: _, proxyCommand: __, ...rest }: SshConfig): Target => rest;
   return {
-    targets: [target(first, behindCommand), ...others.map((config) => target(config, true))],
+    targets: [target(first), ...others.map(target)],
     ...(way.command === undefined ? {} : { proxyCommand: way.command }),
   };
 }

@@ -114,6 +114,21 @@ describe("trust", () => {
     for (const [file, mtimeNs] of times) assert.equal((await stat(file, { bigint: true })).mtimeNs, mtimeNs);
   });
 
+  it("does a host that has several names once, one name after the other", async () => {
+    const { client } = await startHost();
+    const clients = ["a", "b", "c", "d"].map((name) => ({ ...client, name }));
+    const results = await trust(clients, options(), silentReporter);
+    assert.deepEqual(
+      results.map(({ name, status, proven }) => [name, status, proven]),
+      [
+        ["a", "changed", true],
+        ["b", "ok", true],
+        ["c", "ok", true],
+        ["d", "ok", true],
+      ],
+    );
+  });
+
   it("does every good host, whatever the bad ones do, and names each", async () => {
     const [one, two] = [await startHost(), await startHost()];
     const closed = { ...one.client, name: "closed", port: await freePort() };

@@ -4,6 +4,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { DrydockError, fileErrorText } from "../../errors.ts";
+import { asFile } from "./as-file.ts";
 import { Inventory } from "./hosts-and-groups.ts";
 import { readIni } from "./ini.ts";
 import { readYaml } from "./yaml.ts";
@@ -72,7 +73,7 @@ export async function readText(file: string): Promise<string> {
   }
   if (start.startsWith("#!")) {
     throw new DrydockError("input", `${file}:1: it is a program that makes an inventory, and is not run`, {
-      hint: "Write what it finds into a file: `ansible-inventory --list --yaml --output hosts.yml`.",
+      hint: `Write what it finds into a file: \`${asFile(file)}\`.`,
     });
   }
   try {
@@ -90,7 +91,7 @@ function isYaml(file: string, text: string): boolean {
   if (/^\.(?:ya?ml|json)$/.test(extension)) return true;
   if (extension === ".toml") {
     throw new DrydockError("input", `inventory ${JSON.stringify(file)}: TOML is not read`, {
-      hint: "Let Ansible rewrite it: `ansible-inventory --list --yaml --output hosts.yml`.",
+      hint: `Let Ansible rewrite it: \`${asFile(file)}\`.`,
     });
   }
   if (extension !== "") return false;

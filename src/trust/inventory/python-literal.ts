@@ -26,7 +26,9 @@ export function pythonLiteral(text: string): { scalar: Scalar } | { unread: stri
   const [, prefix = "", , body] = string.exec(text) ?? [];
   if (body !== undefined) return withoutEscapes(body, prefix.toLowerCase() === "r");
   if (/^[ \t]*[bBfFrRuU]{0,2}["']/.test(text)) return { unread: "text with quotes in it" };
-  if (/^[ \t]*[[({]/.test(text) && !/\{[{%#]/.test(text)) return { unread: "a list or a mapping" };
+  const isAddress = /^[ \t]*\[[\da-fA-F]*:[\da-fA-F:.]+\](?::\d+)?[ \t]*$/.test(text);
+  if (/^[ \t]*[[({]/.test(text) && !/\{[{%#]/.test(text) && !isAddress)
+    return { unread: "a list or a mapping" };
   return { scalar: text };
 }
 

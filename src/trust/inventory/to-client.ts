@@ -83,7 +83,10 @@ async function reach(said: HostVariables, options: ToClientOptions): Promise<Par
 function hostOf(said: HostVariables): string | undefined {
   const host = said.text("host");
   if (host === undefined || isHostName(host.text)) return host?.text;
-  throw said.fault(host.key, `${JSON.stringify(host.text)} is no host name and no IP address`);
+  const hint = host.text.includes("[")
+    ? "IPv6 is without brackets here, and its port is ansible_port."
+    : undefined;
+  throw said.fault(host.key, `${JSON.stringify(host.text)} is no host name and no IP address`, hint);
 }
 
 function ownSettings(said: HostVariables): Settings {

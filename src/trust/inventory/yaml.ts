@@ -4,6 +4,7 @@
  */
 import { isMap, isScalar, type Node } from "yaml";
 import { DrydockError } from "../../errors.ts";
+import { asFile } from "./as-file.ts";
 import { expandHosts } from "./host-pattern.ts";
 import type { Group, Inventory } from "./hosts-and-groups.ts";
 import { type Entry, YamlText } from "./yaml-text.ts";
@@ -33,9 +34,7 @@ export function readYaml(
     throw new DrydockError(
       "input",
       `${plugin.where}: the hosts come from an inventory plugin, which is not run`,
-      {
-        hint: "Write what it finds into a file: `ansible-inventory --list --yaml --output hosts.yml`.",
-      },
+      { hint: `Write what it finds into a file: \`${asFile(file)}\`.` },
     );
   }
   const reader = new GroupReader(inventory, yaml, note);
