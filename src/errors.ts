@@ -63,10 +63,12 @@ export class DrydockError extends Error {
   }
 }
 
-/** The text of anything that was thrown. */
+/** The text of anything that was thrown, without what Node advises who has started it by himself. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return error instanceof Error ? error.message.replace(advice, "") : String(error);
 }
+
+const advice = /; if the root CA is installed locally, try running Node\.js with --use-system-ca$/;
 
 /** What the file system said, in words where it is a common one: the path stands before it already. */
 export function fileErrorText(error: unknown): string {

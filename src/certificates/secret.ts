@@ -80,11 +80,14 @@ function octets(value: Buffer): forge.asn1.Asn1 {
   return primitive(asn1.Type.OCTETSTRING, value.toString("latin1"));
 }
 
+/** Another one may be right: it can be asked for again. */
+export class WrongPassphrase extends DrydockError {}
+
 /**
  * @param encryptedPem as encryptKey or OpenSSL writes it.
  * @param passphrase as it was typed: tried so, and then as a code from `makeCode` that was copied by hand.
  * @returns PEM, PKCS#8, not encrypted.
- * @throws DrydockError "input" "wrong passphrase", or what is wrong with the key's text.
+ * @throws WrongPassphrase, or DrydockError "input" with what is wrong with the key's text.
  */
 export async function decryptKey(encryptedPem: string, passphrase: string): Promise<string> {
   checkEnvelope(encryptedPem);
@@ -97,7 +100,7 @@ export async function decryptKey(encryptedPem: string, passphrase: string): Prom
       // so the passphrase it is.
     }
   }
-  throw new DrydockError("input", "decrypt the server's key: wrong passphrase", {
+  throw new WrongPassphrase("input", "decrypt the server's key: wrong passphrase", {
     hint: "Give the code that `drydock bundle` showed for this very bundle, or the passphrase that was chosen for it.",
   });
 }

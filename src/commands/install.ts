@@ -23,6 +23,7 @@ import { askSecret } from "../cli/prompt.ts";
 import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { hasColor } from "../cli/terminal.ts";
 import { exitCodes } from "../errors.ts";
+import type { AskPassphrase } from "../install/certificates.ts";
 import type { InstallDryRun } from "../install/dry-run.ts";
 import type { Finding } from "../install/finding.ts";
 import type { InstallOptions, InstallResult } from "../install/install.ts";
@@ -231,8 +232,9 @@ function tableFor(stream: NodeJS.WriteStream, findings: Finding[], color: boolea
 function askPassphrase(flags: {
   "passphrase-file"?: string | undefined;
   "dry-run": boolean;
-}): (() => Promise<string>) | undefined {
+}): AskPassphrase | undefined {
   const file = flags["passphrase-file"];
-  if (file !== undefined) return () => readPassphraseFile(file);
-  return flags["dry-run"] ? undefined : () => askSecret("Code or passphrase of the server's key: ");
+  if (file !== undefined) return (wrong) => (wrong ? Promise.reject(wrong) : readPassphraseFile(file));
+  if (flags["dry-run"]) return undefined;
+  return (wrong) => askSecret(`${wrong ? "Not right. " : ""}Code or passphrase of the server's key: `);
 }

@@ -12,13 +12,14 @@ import {
   defaultServerRequest,
   parseCertificateRequest,
 } from "../certificates/request.ts";
-import { decryptKey } from "../certificates/secret.ts";
+import { decryptKey, WrongPassphrase } from "../certificates/secret.ts";
 import { createSitePair, issueServer } from "../certificates/server.ts";
 import { DrydockError } from "../errors.ts";
 import type { Digest } from "../oci/digest.ts";
 import { readInterrupted } from "../site/journal.ts";
 import { type CertificateFiles, readCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { readMarker } from "../site/marker.ts";
 import {
   type CertificateExpectations,
   endingSoon,
@@ -47,12 +48,18 @@ export interface CertificatePlan {
   pair(): Promise<Pair>;
 }
 
+/** @param wrong what came of the last answer, if there was one: to be thrown where nobody has another */
+export type AskPassphrase = (wrong?: WrongPassphrase) => Promise<string>;
+
+/** A code is soon mistyped, and a bundle from a pipe does not come twice. */
+const answersTaken = 3;
+
 export interface CertificateOptions extends CertificateExpectations {
   /**
-   * Called at most once, and only where the bundle's key is needed and encrypted. Undefined: the key stays
-   * closed, as in a dry run, and the plan can't be carried out.
+   * Called only where the bundle's key is needed and encrypted. Undefined: the key stays closed, as in a dry run,
+   * and the plan can't be carried out.
    */
-  askPassphrase: (() => Promise<string>) | undefined;
+  askPassphrase: AskPassphrase | undefined;
   /** make new ones here, whatever is there */
   newCertificates?: boolean | undefined;
   /** those of a registry that is taken over: they stay, or the plan says what is in the way */
@@ -212,11 +219,25 @@ async function planCarried(
     const pair = () => Promise.reject(new Error("the bundle's key was not opened"));
     return { action: "take", findings, pair };
   }
-  const plain = keyEncrypted && askPassphrase ? await decryptKey(key, await askPassphrase()) : key;
+  const plain = keyEncrypted && askPassphrase ? await openKey(key, askPassphrase) : key;
   const pair = { ca, server, key: plain };
   if (!fits(pair))
     throw new DrydockError("integrity", "read bundle: the server's key does not fit its certificate");
   return { action: "take", findings, pair: async () => pair };
+}
+
+async function openKey(encrypted: string, ask: AskPassphrase): Promise<string> {
+  let wrong: WrongPassphrase | undefined;
+  for (let answers = 0; answers < answersTaken; answers += 1) {
+    const passphrase = await ask(wrong);
+    try {
+      return await decryptKey(encrypted, passphrase);
+    } catch (error) {
+      if (!(error instanceof WrongPassphrase)) throw error;
+      wrong = error;
+    }
+  }
+  throw wrong;
 }
 
 /** The texts in the bundle; the key may be encrypted. */
@@ -250,16 +271,26 @@ function sameAuthority(one: string, other: string): boolean {
 
 /**
  * Those that are at the site: of an install that was cut short, what it was about to show if it goes on now, and
- * what was there before it if another bundle is installed. @throws DrydockError "host"
+ * what was there before it if another bundle is installed. Where not all are, those that the registry is served with.
+ * @throws DrydockError "host"
  */
 async function readThere(layout: SiteLayout, bundleDigest: Digest): Promise<Partial<Pair>> {
   const journal = await readInterrupted(layout);
   const goesOn = journal?.action === "install" && journal.bundleDigest === bundleDigest;
   const set = goesOn ? journal.certificatesAfter : undefined;
-  const files =
+  const there = textsOf(
     set === undefined
       ? await certificatesBefore(layout, goesOn ? undefined : journal)
-      : await readCertificates(layout.certificateSet(set));
+      : await readCertificates(layout.certificateSet(set)),
+  );
+  if (isWhole(there)) return there;
+  // Somebody may have removed one from certs/: the registry is served with it all the same, and clients trust it.
+  const { certificates } = await readMarker(layout);
+  const served = certificates && textsOf(await readCertificates(layout.certificateSet(certificates)));
+  return served && isWhole(served) ? served : there;
+}
+
+function textsOf(files: CertificateFiles): Partial<Pair> {
   const there = Object.entries(files).filter(([, bytes]) => bytes !== undefined);
   return Object.fromEntries(there.map(([name, bytes]) => [name, bytes.toString("utf8")]));
 }

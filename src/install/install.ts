@@ -16,7 +16,7 @@ import { claimSite } from "../site/marker.ts";
 import { rememberSite, type ServeSettings, type SiteChoices } from "../site/record.ts";
 import { freeReserve } from "../site/reserve.ts";
 import { beginAdoption } from "./adopt.ts";
-import { type CertificatePlan, plannedFiles } from "./certificates.ts";
+import { type AskPassphrase, type CertificatePlan, plannedFiles } from "./certificates.ts";
 import { beginChange, putOthersBack } from "./change.ts";
 import { fileList, filesOf, setFiles } from "./files.ts";
 import { type Finding, failOnErrors } from "./finding.ts";
@@ -54,7 +54,7 @@ export interface InstallOptions {
   /** take a bundle whose release is older than the one that is served under the same name */
   allowDowngrade?: boolean;
   /** asked for only if the bundle's key is encrypted and needed; a dry run does without */
-  askPassphrase: (() => Promise<string>) | undefined;
+  askPassphrase: AskPassphrase | undefined;
   /** Called with the registry's addresses before anything is written; throws if the clients' do not fit. */
   checkAddresses?: (addresses: string[]) => void;
   /** part of preflight: what is to be known of the clients at these addresses, of what the bundle brings for them */

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Digest } from "../oci/digest.ts";
 import { isComplete, type Journal, readJournal } from "../site/journal.ts";
+import { readCertificates, setDigest } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
 import { readMarker } from "../site/marker.ts";
 import {
@@ -44,6 +45,7 @@ export async function differs(layout: SiteLayout, release: NewRelease): Promise<
   if (served.bundleDigest !== digest && served.name === index.name) return true;
   if (release.placed.blobs > 0 || (await isUnderWay(layout))) return true;
   if ((await readMarker(layout)).certificates !== certificates) return true;
+  if (setDigest(await readCertificates(layout)) !== certificates) return true;
   if ((await differingFiles(fileList(filesOf(index)), layout)).length > 0) return true;
   if (!isDeepStrictEqual(served.settings, settings) || served.registryImage !== registryImage) return true;
   return !isDeepStrictEqual(await readTags(index, layout), withoutEmpty(tagsOf(index)));

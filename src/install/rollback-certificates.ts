@@ -31,11 +31,13 @@ export async function planReturn(
   const same = (["ca", "server", "key"] as const).every((one) => isSame(own[one], present[one]));
   if (wrong === undefined && same) return { action: "unchanged", files, warnings: [] };
   if (wrong === undefined) {
-    const warnings = isSame(own.ca, present.ca)
-      ? []
-      : [
-          "The CA of that release is another one: clients that were given only the newer one refuse the registry until `drydock trust` has run.",
-        ];
+    // One that is missing from certs/ was no newer one.
+    const warnings =
+      present.ca === undefined || isSame(own.ca, present.ca)
+        ? []
+        : [
+            "The CA of that release is another one: clients that were given only the newer one refuse the registry until `drydock trust` has run.",
+          ];
     return { action: "put back", files, warnings };
   }
   if (problemWith(present, release, now) === undefined) {

@@ -136,8 +136,11 @@ function madeAgain({ bundleDigest }: ReleaseRecord): string {
 }
 
 /** Where somebody has put another certificate into certs/: an install takes that for the site's. */
-function install({ name, release }: ReleaseRecord): string {
-  return `\`drydock install BUNDLE\`, with the bundle of ${name}, release ${release}, makes it anew; nothing else changes.`;
+function anotherCertificate({ name, release, bundleDigest }: ReleaseRecord): string {
+  return (
+    `To serve with that in certs/: \`drydock install BUNDLE\`, with the bundle of ${name}, release ${release}. ` +
+    `To put back the one it is served with: \`drydock rollback ${shortDigest(bundleDigest)}\``
+  );
 }
 
 /**
@@ -160,7 +163,7 @@ async function differenceOf(
     [layout, layout.certificateSet(certificates)].map((at) => readBytesIfThere(at.serverCertificate)),
   );
   if (shown === undefined) return [];
-  if (served?.equals(shown) !== true) return differs("another certificate", install(current));
+  if (served?.equals(shown) !== true) return differs("another certificate", anotherCertificate(current));
   const { port, access } = current.settings;
   const settings = { layout, port, access, imageId: image, certificates, relabel: await isEnforcing() };
   const what = difference(info, settings);

@@ -108,7 +108,7 @@ export async function siteStatus(
   const { settings } = current;
   const [registry, { certificates, findings: ofCertificates }, stored] = await Promise.all([
     lookAtRegistry(layout, current),
-    certificatesStatus(layout, settings.addresses, now),
+    certificatesStatus(layout, current, now),
     storageStatus(layout, releases, current, journal),
   ]);
   const deep = options.deep === true ? await hashed(layout, stored, reporter) : stored;

@@ -4,9 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { inTerminal } from "../cli/in-terminal.ts";
 import { startService, waitFor } from "../lab/process.ts";
 import { makeRegistryImage } from "../lab/registry-image.ts";
 import { type Site, startSite } from "../lab/site.ts";
@@ -87,6 +88,23 @@ describe("a site", () => {
         "--passphrase-file FILE",
       ];
       assertRefused(result, { exit: 2, says });
+    }));
+
+  it("with a bundle from a pipe, and a code that is mistyped: the terminal is asked again", () =>
+    leavesNothing(async () => {
+      const code = (await readFile(codeFile, "utf8")).trim();
+      const words = [...drydockWords.slice(1), "install", "-", "--site", join(desk.folder, "at-terminal")];
+      const environment = `DOCKER_HOST=unix:///run/no-engine.sock DRYDOCK_CONFIG_DIR=${desk.folder}/config`;
+      const screens = await inTerminal(
+        [100, 40],
+        `--version; cat ${bundle} | ${environment} ${drydockWords[0]} ${words.join(" ")}`,
+        { when: /^Code or passphrase of the server's key:$/m, keys: ["ABCDE", "Enter"] },
+        { when: /^Not right\. Code or passphrase of the server's key:$/m, keys: [code, "Enter"] },
+      );
+      const last = screens.at(-1) ?? "";
+      assert.match(last, /^Error: engine: "unix:\/\/\/run\/no-engine\.sock" does not answer/m);
+      assert.match(last, /^130 or less: 6$/m);
+      assert.ok(!screens.some((screen) => screen.includes(code) || screen.includes("ABCDE")), last);
     }));
 
   it("without an engine", () =>

@@ -160,6 +160,30 @@ describe("a site", () => {
     assert.deepEqual(await state(), before);
   });
 
+  it("keeps its CA where somebody has removed it from certs/: install and rollback put it back", async () => {
+    const certs = join(site.siteDir, "certs");
+    const before = await treeOf(certs);
+    const served = await containerOf(site);
+    const contents = () =>
+      Promise.all(Object.keys(before).map((name) => readFile(join(certs, name), "utf8")));
+    const all = await contents();
+    await rm(join(certs, "ca.pem"));
+    await rm(join(certs, "ca-key.pem"));
+    const { stdout } = await drydock(["status"], { on: site });
+    const [, command = ""] =
+      /certs\/ca\.pem is missing\n +`(drydock rollback [0-9a-f]{12})`/.exec(stdout) ?? [];
+    const back = await drydock(command.split(" ").slice(1), { on: site });
+    assert.equal(back.code, 0, back.stderr);
+    assert.doesNotMatch(back.stderr, /Warning/);
+    assert.deepEqual(await contents(), all);
+    await rm(join(certs, "ca.pem"));
+    const again = await install(bundle.file);
+    assert.equal(again.code, 0, again.stderr);
+    assert.match(again.stdout, /certificates: as they were/);
+    assert.deepEqual(await contents(), all);
+    assert.equal(await containerOf(site), served);
+  });
+
   it("gets a certificate of the same CA for a new address, and takes no more pushes where none are wanted", async () => {
     const certs = await trustFolder(site);
     const ca = await readFile(join(site.siteDir, "certs/ca.pem"), "utf8");

@@ -82,7 +82,7 @@ interface Planned extends CertificatePlan {
 async function plan(
   layout: SiteLayout,
   bundle: { contents: Content[]; certificates: BundleCertificates },
-  options: { addresses?: string[]; passphrase?: string; now?: Date; newCertificates?: true } = {},
+  options: { addresses?: string[]; passphrases?: string[]; now?: Date; newCertificates?: true } = {},
 ): Promise<Planned> {
   const wanted = options.addresses ?? addresses;
   const changes = { certificates: bundle.certificates, addresses: wanted };
@@ -92,7 +92,7 @@ async function plan(
   try {
     const askPassphrase = async () => {
       asked++;
-      return options.passphrase ?? passphrase;
+      return options.passphrases?.at(asked - 1) ?? passphrase;
     };
     const planned = await planCertificates(opened, layout, {
       addresses: wanted,
@@ -170,12 +170,15 @@ test("an unencrypted key is taken without a question", async () => {
   await assertServes(layout, addresses);
 });
 
-test("a wrong passphrase is an input error, and nothing is written", async () => {
+test("the third wrong passphrase is an input error, and nothing is written", async () => {
   const layout = newSite();
-  await assert.rejects(plan(layout, encrypted(), { passphrase: "wrong" }), {
+  const passphrases = ["wrong", "wrong again", "and again", passphrase];
+  await assert.rejects(plan(layout, encrypted(), { passphrases }), {
     kind: "input",
     message: /wrong passphrase/,
   });
+  const { asked } = await plan(layout, encrypted(), { passphrases: ["wrong", passphrase] });
+  assert.equal(asked, 2);
   await assert.rejects(stat(layout.root), { code: "ENOENT" });
 });
 
