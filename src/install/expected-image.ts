@@ -1,4 +1,4 @@
-/** Which id the engine has for a bundle's registry image, or will have once it is loaded: for a dry run. */
+/** Which id the engine has for a bundle's registry image, or will have once it is loaded: known before anything is placed. */
 import { readFile } from "node:fs/promises";
 import type { Bundle } from "../archive/reader.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -15,12 +15,33 @@ export async function expectedImage(
   layout: SiteLayout,
   image: Digest,
 ): Promise<string | undefined> {
-  const name = registryImageName(image);
+  const config = await configOf(bundle, layout, image);
+  return (await idInEngine(engine, image, config)) ?? config;
+}
+
+/** @returns undefined if the engine doesn't have it */
+export async function loadedImage(
+  engine: Engine,
+  bundle: Bundle,
+  layout: SiteLayout,
+  image: Digest,
+): Promise<string | undefined> {
+  return await idInEngine(engine, image, await configOf(bundle, layout, image));
+}
+
+/** containerd's image store knows no image by its config; and another's tag may have the same image. */
+async function idInEngine(
+  engine: Engine,
+  image: Digest,
+  config: Digest | undefined,
+): Promise<string | undefined> {
+  const byConfig = config === undefined ? undefined : await imageId(engine, config);
+  return byConfig ?? (await imageId(engine, registryImageName(image)));
+}
+
+async function configOf(bundle: Bundle, layout: SiteLayout, image: Digest): Promise<Digest | undefined> {
   const manifest = await readManifest(bundle, layout, image);
-  if (manifest === undefined) return await imageId(engine, name);
-  const config = idOfImage({ manifest, name });
-  // containerd's image store knows no image by its config.
-  return (await imageId(engine, config)) ?? (await imageId(engine, name)) ?? config;
+  return manifest && idOfImage({ manifest, name: registryImageName(image) });
 }
 
 /** Out of what an install has placed, else out of the bundle, which a pipe or damage may not give. */

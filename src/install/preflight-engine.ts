@@ -2,11 +2,10 @@
 import { readFile } from "node:fs/promises";
 import type { BundleIndex } from "../archive/bundle-index.ts";
 import type { Engine, EngineDescription } from "../engine/engine.ts";
-import { imageId } from "../engine/load.ts";
 import { DrydockError } from "../errors.ts";
+import type { Digest } from "../oci/digest.ts";
 import { type Finding, findingOf } from "./finding.ts";
 import { registryPlatform } from "./registry-platform.ts";
-import { registryImageName } from "./serve.ts";
 import type { SpaceNeeded } from "./space.ts";
 
 export async function describeEngine(engine: Engine): Promise<EngineDescription | Finding> {
@@ -123,15 +122,19 @@ const unpackedTimes = 4;
 /** Files and folders of a registry image and what an engine keeps about it. */
 const imageInodes = 500;
 
-/** What the engine takes in its own directory for the registry's image; nothing if it has it, or is elsewhere. */
+/**
+ * What the engine takes in its own directory for the registry's image; nothing if it has it, or is elsewhere.
+ * @param hasImage says that of its image manifest
+ */
 export async function engineSpace(
   index: Pick<BundleIndex, "registry" | "blobs">,
   engine: Engine,
   { storageRoot, platform }: EngineDescription,
+  hasImage: (image: Digest) => Promise<boolean>,
 ): Promise<SpaceNeeded[]> {
   if (!engine.local || storageRoot === undefined) return [];
   const image = index.registry.images[registryPlatform(index.registry.images, platform) ?? ""];
-  if (image === undefined || (await imageId(engine, registryImageName(image))) !== undefined) return [];
+  if (image === undefined || (await hasImage(image))) return [];
   const packed = index.blobs.reduce((sum, { role, size }) => sum + (role === "registry" ? size : 0), 0);
   // Of several platforms' images, which share nothing to speak of, one is loaded.
   const platforms = Object.keys(index.registry.images).length;

@@ -10,28 +10,37 @@ import { containerName, isOurs, nextName, previousName, siteLabel } from "./regi
 
 /**
  * The names that the step "run" uses are free or this site's.
- * @param adoption the id of the container that is taken over, or else the command that would take one over
+ * @param ways the id of the container that is taken over, or else the command that would take one over; and that
+ *   which works on another site
  */
 export async function checkContainer(
   engine: Engine,
   layout: SiteLayout,
-  adoption: { adopted?: string | undefined; toAdopt?: string | undefined } = {},
+  ways: {
+    adopted?: string | undefined;
+    toAdopt?: string | undefined;
+    atSite?: (site: string) => string;
+  } = {},
 ): Promise<Finding[]> {
   const findings = await Promise.all(
     [containerName, previousName, nextName].map(async (name): Promise<Finding[]> => {
       const info = await inspectContainer(engine, name);
-      if (info === undefined || isOurs(info, layout) || info.Id === adoption.adopted) return [];
+      if (info === undefined || isOurs(info, layout) || info.Id === ways.adopted) return [];
       const site = info.Config.Labels?.[siteLabel];
-      const whose = site === undefined ? "it isn't drydock's" : `it serves the site ${site}`;
+      const whose =
+        site === undefined
+          ? ` (image ${info.Config.Image}), and it isn't drydock's`
+          : `, which serves the site ${site}`;
+      const way =
+        site !== undefined
+          ? ways.atSite && `To install there: \`${ways.atSite(site)}\`. `
+          : name === containerName && ways.toAdopt && `To take it over: \`${ways.toAdopt}\`. `;
       return [
         {
           check: "container",
           level: "error",
-          text: `there is a container "${name}" (image ${info.Config.Image}), and ${whose}`,
-          hint:
-            name === containerName && site === undefined && adoption.toAdopt !== undefined
-              ? `It is left alone. To take it over: \`${adoption.toAdopt}\`. Or rename it (docker rename ${name} …) or remove it, then try again.`
-              : `It is left alone. Rename it (docker rename ${name} …) or remove it, then try again.`,
+          text: `there is a container "${name}"${whose}`,
+          hint: `It is left alone. ${way || ""}${way ? "Or rename" : "Rename"} it (docker rename ${name} …) or remove it, then try again.`,
         },
       ];
     }),

@@ -30,6 +30,8 @@ export interface PreflightInput {
   settings: ServeSettings;
   /** whether its addresses were given now, instead of the bundle's */
   addressesChosen?: boolean;
+  /** whether the engine has the registry's image, by its image manifest's digest */
+  hasImage: (image: Digest) => Promise<boolean>;
   /** what is still to be written, by where it goes; paths need not exist yet */
   needed: SpaceNeeded[];
   /** what will be done about certificates, and what is wrong with those that will be used */
@@ -68,7 +70,7 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
       ? checkEngine(index, input.engine, described, { site: layout.root, port: settings.port }, withPort)
       : [described],
     ...("platform" in described
-      ? atEngine(input, described, withPort, toAdopt)
+      ? atEngine(input, described, { withPort, toAdopt, atSite: (site) => command({ site }) })
       : [checkPort(undefined, layout, settings.port, withPort), checkSpace(input.needed)]),
     checkDirectory(layout, toAdopt),
     checkWritable([...folders, layout.releases]),
@@ -96,17 +98,21 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
 
 /** The checks that need an engine that answers. */
 function atEngine(
-  { index, layout, engine, settings, needed, adoption }: PreflightInput,
+  { index, layout, engine, settings, hasImage, needed, adoption }: PreflightInput,
   described: EngineDescription,
-  withPort: (port: number) => string,
-  toAdopt: string | undefined,
+  commands: {
+    withPort: (port: number) => string;
+    toAdopt: string | undefined;
+    atSite: (site: string) => string;
+  },
 ): Promise<Finding[]>[] {
   const adopted = adoption?.record?.container?.id;
+  const { withPort, toAdopt, atSite } = commands;
   return [
-    checkContainer(engine, layout, { adopted, toAdopt }),
+    checkContainer(engine, layout, { adopted, toAdopt, atSite }),
     checkContainersLeft(engine, layout),
     checkPort(engine, layout, settings.port, withPort, adopted),
-    engineSpace(index, engine, described).then((more) => checkSpace([...needed, ...more])),
+    engineSpace(index, engine, described, hasImage).then((more) => checkSpace([...needed, ...more])),
   ];
 }
 

@@ -22,6 +22,7 @@ import { certificateFindings } from "./certificate-findings.ts";
 import { addressesServed, type CertificatePlan, planCertificates } from "./certificates.ts";
 import { commandToType, type FlagChanges } from "./command-to-type.ts";
 import { checkDowngrade } from "./downgrade.ts";
+import { loadedImage } from "./expected-image.ts";
 import type { Finding } from "./finding.ts";
 import type { InstallOptions } from "./install.ts";
 import { openToInstall } from "./open.ts";
@@ -110,6 +111,7 @@ export async function prepare(
   const findings = await asStep(reporter, async () =>
     preflight({
       ...{ index, digest, layout, engine, settings, typed, now },
+      hasImage: async (image) => (await loadedImage(engine, bundle, layout, image)) !== undefined,
       addressesChosen: choices.addresses !== undefined,
       needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
       certificates: {

@@ -4,7 +4,7 @@
  *   /etc/drydock/site.json               {"site": "/srv/docker-registry"}
  *   <site>/releases/<hex>/release.json   a ReleaseRecord; whether it is in effect, the marker says (marker.ts)
  */
-import { readdir, rm, rmdir } from "node:fs/promises";
+import { readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
@@ -75,10 +75,13 @@ export function configFolder(env: NodeJS.ProcessEnv = process.env): string {
 
 /**
  * Where the site is: what the user said, else what this host remembers, else the default.
- * @throws DrydockError "host" if the host's record is there and cannot be read.
+ * @throws DrydockError "input" if that is a file, "host" if the host's record is there and cannot be read.
  */
 export async function findSite(option?: string, folder = configFolder()): Promise<SiteLayout> {
-  if (option !== undefined) return siteLayout(option);
+  if (option !== undefined) {
+    await checkFolder(option);
+    return siteLayout(option);
+  }
   const path = join(folder, "site.json");
   const record = await readJson(path);
   if (record === undefined) return siteLayout(defaultSiteRoot);
@@ -87,6 +90,18 @@ export async function findSite(option?: string, folder = configFolder()): Promis
   }
   throw new DrydockError("host", `read "${path}": wanted {"site": "…"}, got ${JSON.stringify(record)}`, {
     hint: "Name the site's directory with --site.",
+  });
+}
+
+/** It need not exist yet. */
+async function checkFolder(path: string): Promise<void> {
+  const mayBe = await stat(path).then(
+    (found) => found.isDirectory(),
+    (error: unknown) => errorCode(error) !== "ENOTDIR",
+  );
+  if (mayBe) return;
+  throw new DrydockError("input", `site ${JSON.stringify(path)}: that is a file, or below one`, {
+    hint: "Name a directory with --site.",
   });
 }
 

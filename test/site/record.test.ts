@@ -173,6 +173,8 @@ test("the host remembers where its site is", async () => {
   await rememberSite(siteLayout("/data/site"), config);
   assert.equal((await findSite(undefined, config)).root, "/data/site");
   assert.equal((await findSite("/other", config)).root, "/other");
+  for (const file of ["/etc/passwd", "/etc/passwd/site"])
+    await assert.rejects(findSite(file, config), { kind: "input", message: /that is a file, or below one/ });
   await writeFile(join(config, "site.json"), "[]");
   await assert.rejects(findSite(undefined, config), DrydockError);
 });
