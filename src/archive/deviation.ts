@@ -11,7 +11,9 @@ export function truncated(source: ByteSource, where: string): DrydockError {
     "integrity",
     `read bundle ${JSON.stringify(source.name)}: it is truncated: it ends ${where}`,
     {
-      hint: "Copy the bundle again; the stick may have been full or pulled out too early.",
+      hint: source.sequential
+        ? "What is before the pipe ended too early: see what it says, then run both again."
+        : "Copy the bundle again; the stick may have been full or pulled out too early.",
     },
   );
 }

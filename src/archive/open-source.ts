@@ -1,5 +1,7 @@
 /** What a command was given: a path, a part of a bundle, or "-" for standard input; and what it holds. */
+import { isatty } from "node:tty";
 import { Header } from "tar";
+import { DrydockError } from "../errors.ts";
 import { detectCompression } from "../oci/storage-tarball.ts";
 import { partsOf } from "./find-parts.ts";
 import { blockSize, topNames } from "./layout.ts";
@@ -8,9 +10,17 @@ import { type ByteSource, openFile, openPipe } from "./source.ts";
 
 const chunkSize = 1024 * 1024;
 
-/** @throws DrydockError "input" if it cannot be opened, "integrity" if a part is missing or short. */
+/**
+ * @throws DrydockError "usage" if a terminal would be read, "input" if it cannot be opened, "integrity" if a part is
+ *   missing or short.
+ */
 export async function openSource(path: string): Promise<ByteSource> {
-  if (path === "-") return openPipe();
+  if (path === "-") {
+    if (!isatty(0)) return openPipe();
+    throw new DrydockError("usage", 'open bundle "-": standard input is a terminal', {
+      hint: "Put the command before it that gives the bundle: `ssh HOST cat site.tar | drydock …`",
+    });
+  }
   const parts = await partsOf(path);
   return parts === undefined ? await openFile(path) : await openParts(parts);
 }

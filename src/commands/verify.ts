@@ -33,13 +33,13 @@ export default class Verify extends DrydockCommand {
       import("../archive/verify.ts"),
       import("../archive/wrong-parts.ts"),
     ]);
-    const { digest, size, index } = await namingParts(args.bundle, async () => {
+    const { name, digest, size, index } = await namingParts(args.bundle, async () => {
       const bundle = await openBundle(await openSource(args.bundle), digestWanted, { goOn: true });
       await verify(bundle, this.reporter).finally(() => bundle.close());
       return bundle;
     });
     this.log(
-      `${args.bundle} is whole: ${count(index.blobs.length, "blob")}, ${formatBytes(size)}\ndigest ${digest}`,
+      `${name} is whole: ${count(index.blobs.length, "blob")}, ${formatBytes(size)}\ndigest ${digest}`,
     );
     return { digest, size, blobs: index.blobs.length, verified: true };
   }

@@ -85,10 +85,10 @@ async function isThere(path: string, size: number): Promise<boolean> {
   return found?.isFile() === true && found.size === size;
 }
 
+const kept =
+  "What is good is at the site by now and stays; nothing of it shows yet, and what was served still is.";
 /** What is said after what to copy again. */
-const next =
-  "What is good is at the site by now and stays; nothing of it shows yet, and what was served still is. " +
-  "Then run the same command: it reads only what is missing.";
+const next = `${kept} Then run the same command: it reads only what is missing.`;
 
 /**
  * Writes every missing blob to its place; of a bundle opened to go on, all that are good.
@@ -124,11 +124,16 @@ export async function place(
     const stoppedBy = await pass.then(() => [], integrityError);
     const damage = await bundle.damage();
     if (damage.length > 0) throw damageError(bundle, damage, next, stoppedBy);
-    if (stoppedBy[0]) throw stoppedBy[0];
+    if (stoppedBy[0]) throw bundle.sequential ? withHint(stoppedBy[0], kept) : stoppedBy[0];
   } finally {
     await writer.end();
   }
   writer.checkComplete();
+}
+
+function withHint(error: DrydockError, more: string): DrydockError {
+  const hint = [...(error.hint === undefined ? [] : [error.hint]), more].join("\n");
+  return new DrydockError(error.kind, error.message, { hint, data: error.data, cause: error });
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {

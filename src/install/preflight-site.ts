@@ -88,8 +88,11 @@ async function writable(path: string): Promise<Finding[]> {
   }
 }
 
-/** What is needed on each file system, against what is free there for us (statfs(2), f_bavail). */
-export async function checkSpace(needed: SpaceNeeded[]): Promise<Finding[]> {
+/**
+ * What is needed on each file system, against what is free there for us (statfs(2), f_bavail).
+ * @param serving the directory of a site that serves already: it stays there, and older releases may go
+ */
+export async function checkSpace(needed: SpaceNeeded[], serving?: string): Promise<Finding[]> {
   const systems = new Map<number, SpaceNeeded>();
   for (const one of needed) {
     const path = await nearest(one.path);
@@ -97,11 +100,14 @@ export async function checkSpace(needed: SpaceNeeded[]): Promise<Finding[]> {
     const sum = systems.get(dev) ?? { path, bytes: 0, inodes: 0 };
     systems.set(dev, { ...sum, bytes: sum.bytes + one.bytes, inodes: sum.inodes + one.inodes });
   }
-  const findings = await Promise.all([...systems.values()].map(checkFileSystem));
+  const findings = await Promise.all([...systems.values()].map((one) => checkFileSystem(one, serving)));
   return findings.flat();
 }
 
-async function checkFileSystem({ path, bytes, inodes }: SpaceNeeded): Promise<Finding[]> {
+async function checkFileSystem(
+  { path, bytes, inodes }: SpaceNeeded,
+  serving: string | undefined,
+): Promise<Finding[]> {
   const { bavail, bsize, files, ffree } = await statfs(path);
   const free = bavail * bsize;
   const findings: Finding[] = [];
@@ -110,7 +116,11 @@ async function checkFileSystem({ path, bytes, inodes }: SpaceNeeded): Promise<Fi
       check: "space",
       level: "error",
       text: `${megabytes(bytes)} are needed in ${path}, ${megabytes(free)} are free`,
-      hint: `Free ${megabytes(bytes - free)} there, or name a directory on another disk with --site.`,
+      hint: `Free ${megabytes(bytes - free)} there${
+        serving !== undefined && `${path}/`.startsWith(`${serving}/`)
+          ? ". `drydock prune --dry-run` tells what older releases take."
+          : ", or name a directory on another disk with --site."
+      }`,
     });
   }
   // Btrfs and others make inodes as they are needed, and say that they have none.

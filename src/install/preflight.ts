@@ -34,6 +34,8 @@ export interface PreflightInput {
   hasImage: (image: Digest) => Promise<boolean>;
   /** what is still to be written, by where it goes; paths need not exist yet */
   needed: SpaceNeeded[];
+  /** the site's directory, if a release is served there */
+  serving?: string | undefined;
   /** what will be done about certificates, and what is wrong with those that will be used */
   certificates: { makes: boolean; findings: Finding[] };
   /** of a registry that is taken over */
@@ -71,7 +73,7 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
       : [described],
     ...("platform" in described
       ? atEngine(input, described, { withPort, toAdopt, atSite: (site) => command({ site }) })
-      : [checkPort(undefined, layout, settings.port, withPort), checkSpace(input.needed)]),
+      : [checkPort(undefined, layout, settings.port, withPort), checkSpace(input.needed, input.serving)]),
     checkDirectory(layout, toAdopt),
     checkWritable([...folders, layout.releases]),
     checkFileSystem(layout.storage, index),
@@ -98,7 +100,7 @@ export async function preflight(input: PreflightInput): Promise<Finding[]> {
 
 /** The checks that need an engine that answers. */
 function atEngine(
-  { index, layout, engine, settings, hasImage, needed, adoption }: PreflightInput,
+  { index, layout, engine, settings, hasImage, needed, serving, adoption }: PreflightInput,
   described: EngineDescription,
   commands: {
     withPort: (port: number) => string;
@@ -112,7 +114,7 @@ function atEngine(
     checkContainer(engine, layout, { adopted, toAdopt, atSite }),
     checkContainersLeft(engine, layout),
     checkPort(engine, layout, settings.port, withPort, adopted),
-    engineSpace(index, engine, described, hasImage).then((more) => checkSpace([...needed, ...more])),
+    engineSpace(index, engine, described, hasImage).then((more) => checkSpace([...needed, ...more], serving)),
   ];
 }
 

@@ -114,6 +114,7 @@ export async function prepare(
       hasImage: async (image) => (await loadedImage(engine, bundle, layout, image)) !== undefined,
       addressesChosen: choices.addresses !== undefined,
       needed: await spaceNeeded(index, layout, placement.missing.values(), placement.files),
+      serving: served && layout.root,
       certificates: {
         makes: action === "make" || action === "renew",
         findings: certificateFindings(certificates),

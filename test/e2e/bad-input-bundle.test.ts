@@ -87,6 +87,16 @@ describe("a bundle", () => {
     );
   });
 
+  it("that ends too early in a pipe: what came before it is to blame", async () => {
+    for (const script of ["true", 'head -c 9000 "$0"', 'head -c -600 "$0"']) {
+      const cut = await drydockFromPipe(script, whole, ["verify", "-"]);
+      assertRefused(cut, {
+        exit: 4,
+        says: ['"standard input"', "it is truncated", "before the pipe ended too early"],
+      });
+    }
+  });
+
   it("that is whole, with a digest that is none", async () => {
     const half = "0123456789abcdef".repeat(2);
     for (const command of ["install", "verify", "inspect"]) {

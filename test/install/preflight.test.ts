@@ -248,6 +248,8 @@ test("a directory on a file system that is mounted read-only, or too small, or o
     { path: layout.releases, bytes: 700_000, inodes: 12 },
   ];
   const text = await found({ layout, needed: tooMuch });
+  const findings = await preflight(input({ layout, needed: tooMuch, serving: at }));
+  assert.ok(findings.some(({ hint }) => hint?.includes("`drydock prune --dry-run` tells what older")));
   assert.match(text, /space: 2 MB are needed in .*mounted, 2 MB are free/);
   assert.match(text, /space: 24 files and folders are to be made in .* room for 19/);
   await run("mount", ["-o", "remount,ro", at]);
