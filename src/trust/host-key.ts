@@ -68,7 +68,7 @@ export function judgeHostKey(owner: KeyOwner, blob: Buffer, judgement: Judgement
 function unknownKey(owner: KeyOwner, { type, blob }: HostKey, judgement: Judgement): ClientFailure {
   const { known, notVouched } = judgement;
   const entry = knownAs(owner);
-  const line = `${knownName(entry.host, entry.port)} ${type} ${blob.toString("base64")}`;
+  const words = [knownName(entry.host, entry.port), type, blob.toString("base64")];
   const keyFile = `/etc/ssh/ssh_host_${/ed25519|ecdsa|rsa/.exec(type)?.[0] ?? "*"}_key.pub`;
   const shown = `${type} ${fingerprint(blob)}`;
   const why = notVouched === undefined ? "" : `, and ${notVouched}`;
@@ -76,7 +76,7 @@ function unknownKey(owner: KeyOwner, { type, blob }: HostKey, judgement: Judgeme
     "refused",
     `its host key ${shown} is not in ${JSON.stringify(known.file)}${why}`,
     `Compare the fingerprint at the host: \`ssh-keygen -lf ${keyFile}\`. If it is the same, add the key: ` +
-      `\`${shellWords(["echo", line])} >> ${shellWord(known.file)}\`. ` +
+      `\`${shellWords(["echo", ...words])} >> ${shellWord(known.file)}\`. ` +
       "Or run again with --accept-new-host-keys, which takes it as it is.",
   );
 }

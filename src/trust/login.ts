@@ -75,6 +75,7 @@ interface Try {
 }
 
 const agentWords = "the agent's keys";
+export const passwordWords = "the password";
 
 export function startLogin(username: string, credentials: Credentials): Login {
   let pending = tries(username, credentials, (text) => {
@@ -137,12 +138,12 @@ function tries(username: string, credentials: Credentials, unknown: (question: s
   if (password === undefined) return list;
   list.push({
     method: "password",
-    words: "the password",
+    words: passwordWords,
     make: () => ({ type: "password", username, password }),
   });
   list.push({
     method: "keyboard-interactive",
-    words: "the password",
+    words: passwordWords,
     make: () => ({ type: "keyboard-interactive", username, prompt: answerOnce(password, unknown) }),
   });
   return list;

@@ -11,7 +11,7 @@ import { type Connection, connectionOver } from "./connection.ts";
 import { judgeCertificate, parseHostCertificate } from "./host-certificate.ts";
 import { type Judgement, judgeHostKey, knownAs } from "./host-key.ts";
 import { type HostKey, hostKeyAlgorithms, type KnownHosts, lookup, remember } from "./known-hosts.ts";
-import { type Credentials, type Login, startLogin } from "./login.ts";
+import { type Credentials, type Login, passwordWords, startLogin } from "./login.ts";
 import { shownCertificate } from "./shown-certificate.ts";
 import type { Target } from "./target.ts";
 
@@ -185,11 +185,13 @@ function loginRefused(error: Error, { target, login, credentials }: Attempt): Cl
   const trouble = [...(credentials.trouble === undefined ? [] : [credentials.trouble]), ...why];
   const details = trouble.length === 0 ? "" : ` (${trouble.join("; ")})`;
   const passwords = login.left().some((method) => method === "password" || method === "keyboard-interactive");
+  const withKey =
+    "Put the public key into that user's authorized_keys there, or set ansible_user and the key.";
   const hint =
     passwords && credentials.password === undefined
       ? "It takes passwords: --ask-password asks for one. Or put the public key into that user's authorized_keys there."
-      : credentials.password !== undefined
+      : tried.includes(passwordWords)
         ? "Is it that user's password there? It was sent once."
-        : "Put the public key into that user's authorized_keys there, or set ansible_user and the key.";
+        : `${credentials.password === undefined ? "" : "It takes no password. "}${withKey}`;
   return new ClientFailure("refused", `login as ${user} with ${tried} was refused${details}`, hint);
 }

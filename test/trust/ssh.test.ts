@@ -243,6 +243,10 @@ describe("a connection", () => {
     const error = await failure(open(client({ keyFile: join(folder, "stranger") })));
     assert.equal(error.status, "refused");
     assert.match(error.message, /login as "root" with the key was refused/);
+    assert.match(error.hint ?? "", /^Put the public key into that user's authorized_keys/);
+    const asked = { ask: async () => "canary-password", askPassword: true };
+    const again = await failure(open(client({ keyFile: join(folder, "stranger") }), asked));
+    assert.match(again.hint ?? "", /^It takes no password\. Put the public key/);
     const secret = (await readFile(join(folder, "stranger"), "utf8")).split("\n")[2] ?? "none";
     assert.ok(!`${error.stack}${error.hint}${JSON.stringify(error)}`.includes(secret));
   });

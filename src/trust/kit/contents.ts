@@ -2,6 +2,7 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { errorCode } from "../../errors.ts";
+import { type Reporter, runStep } from "../../reporter.ts";
 import { cannotWrite } from "../../site/durable.ts";
 import { hostPort, reachableAddresses, referenceNames } from "../address.ts";
 import { checkAuthority } from "../authority.ts";
@@ -124,11 +125,36 @@ export class Contents {
       return value;
     });
   }
+}
 
-  written(path: string, files: readonly KitFile[]): Written {
-    const names = files.map((file) => file.path);
-    return { path, files: names, caSha256: this.sha256, names: this.names };
-  }
+/** How a kit or a role comes to its path. */
+interface Writing {
+  /** @throws DrydockError if nothing may be written there */
+  check(): Promise<void>;
+  files(contents: Contents): KitFile[];
+  write(files: readonly KitFile[], contents: Contents): Promise<void>;
+}
+
+/** @throws DrydockError "input": the CA is none; and what `writing` throws */
+export async function fillAndWrite(
+  what: string,
+  path: string,
+  trusted: Trusted,
+  reporter: Reporter,
+  writing: Writing,
+): Promise<Written> {
+  const contents = new Contents(trusted);
+  return await runStep(reporter, `write the ${what}`, async () => {
+    await writing.check();
+    const files = writing.files(contents);
+    await writing.write(files, contents);
+    return {
+      path,
+      files: files.map((file) => file.path),
+      caSha256: contents.sha256,
+      names: contents.names,
+    };
+  });
 }
 
 /** What is at a path where something is to be written. @throws DrydockError "host" if that can't be told */

@@ -2,16 +2,17 @@
  * `drydock trust --kit`: a zip archive for hosts that can't be reached over SSH. It has the CA, a script for each
  * system, and a page that says how.
  */
+import { dirname } from "node:path";
 import { DrydockError } from "../../errors.ts";
-import { type Reporter, runStep } from "../../reporter.ts";
+import type { Reporter } from "../../reporter.ts";
 import { writeDurably } from "../../site/durable.ts";
 import { windowsDirectory } from "../places.ts";
-import { Contents, type KitFile, kindOf, type Trusted, type Written } from "./contents.ts";
+import { type Contents, fillAndWrite, type KitFile, kindOf, type Trusted, type Written } from "./contents.ts";
 import { zip } from "./zip.ts";
 
 /**
  * @param options.force replaces a file that is there
- * @throws DrydockError "usage" if the path exists; "input" if the CA is none; "host"
+ * @throws DrydockError "usage" if the path exists, or its folder doesn't; "input" if the CA is none; "host"
  */
 export async function writeKit(
   path: string,
@@ -19,12 +20,10 @@ export async function writeKit(
   options: { force: boolean },
   reporter: Reporter,
 ): Promise<Written> {
-  const contents = new Contents(trusted);
-  return await runStep(reporter, "write the kit", async () => {
-    await checkFile(path, options.force);
-    const files = kitFiles(contents);
-    await writeDurably(path, await zip(files, contents.date));
-    return contents.written(path, files);
+  return await fillAndWrite("kit", path, trusted, reporter, {
+    check: () => checkFile(path, options.force),
+    files: kitFiles,
+    write: async (files, { date }) => await writeDurably(path, await zip(files, date)),
   });
 }
 
@@ -40,6 +39,11 @@ function kitFiles(contents: Contents): KitFile[] {
 
 async function checkFile(path: string, force: boolean): Promise<void> {
   const kind = await kindOf(path);
+  if (kind === "none" && (await kindOf(dirname(path))) === "none") {
+    throw new DrydockError("usage", `write kit ${JSON.stringify(path)}: its folder is not there`, {
+      hint: "Make it, or name another one with --kit.",
+    });
+  }
   if (kind === "none" || (kind === "file" && force)) return;
   if (kind === "file") {
     throw new DrydockError("usage", `write kit ${JSON.stringify(path)}: it exists`, {

@@ -4,9 +4,17 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { DrydockError, errorCode } from "../../errors.ts";
-import { type Reporter, runStep } from "../../reporter.ts";
+import type { Reporter } from "../../reporter.ts";
 import { cannotWrite, makeFolder, namesIn, writeDurably } from "../../site/durable.ts";
-import { Contents, type KitFile, kindOf, type TemplateName, type Trusted, type Written } from "./contents.ts";
+import {
+  type Contents,
+  fillAndWrite,
+  type KitFile,
+  kindOf,
+  type TemplateName,
+  type Trusted,
+  type Written,
+} from "./contents.ts";
 import { templates } from "./templates.ts";
 
 /**
@@ -21,15 +29,15 @@ export async function writeRole(
   options: { force: boolean },
   reporter: Reporter,
 ): Promise<Written> {
-  const contents = new Contents(trusted);
-  return await runStep(reporter, "write the role", async () => {
-    await checkFolder(path, options.force);
-    const files = roleFiles(contents);
-    for (const file of files) {
-      await makeFolder(dirname(join(path, file.path)));
-      await writeDurably(join(path, file.path), file.text);
-    }
-    return contents.written(path, files);
+  return await fillAndWrite("role", path, trusted, reporter, {
+    check: () => checkFolder(path, options.force),
+    files: roleFiles,
+    write: async (files) => {
+      for (const file of files) {
+        await makeFolder(dirname(join(path, file.path)));
+        await writeDurably(join(path, file.path), file.text);
+      }
+    },
   });
 }
 

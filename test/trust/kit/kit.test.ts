@@ -76,7 +76,7 @@ describe("a kit's archive", () => {
     const leaf = { ...trusted, ca: good.certificate };
     await assert.rejects(writeKit(path, leaf, { force: true }, silentReporter), /is not an authority/);
     const nowhere = writeKit(join(folder, "none/kit.zip"), trusted, { force: false }, silentReporter);
-    await assert.rejects(nowhere, { kind: "host" });
+    await assert.rejects(nowhere, { kind: "usage", message: /kit\.zip": its folder is not there$/ });
     assert.deepEqual(
       (await readdir(folder)).filter((name) => name.startsWith(".")),
       [],
