@@ -1,9 +1,10 @@
 /**
  * The help of drydock and of each command: oclif's, with the exit codes at the end.
  */
-import { type Command, CommandHelp, Help } from "@oclif/core";
+import { type Command, CommandHelp, Help, type Interfaces } from "@oclif/core";
 import { type ErrorKind, exitCodes } from "../errors.ts";
 import { columns } from "./format.ts";
+import { wrappedLines } from "./wrapped.ts";
 
 const meanings: Record<ErrorKind, string> = {
   bug: "a bug in drydock: please report it",
@@ -31,11 +32,17 @@ export function exitCodeLines(own: readonly ErrorKind[]): string {
 class DrydockCommandHelp extends CommandHelp {
   protected override sections() {
     const { exitCodes: own } = this.command as Command.Loadable & { exitCodes?: ErrorKind[] };
-    const section = { header: "EXIT CODES", generate: () => exitCodeLines(own ?? []) };
+    const generate = () => wrappedLines(exitCodeLines(own ?? []), this.opts.maxWidth - this.indentSpacing);
+    const section = { header: "EXIT CODES", generate };
     return [...super.sections(), section];
   }
 }
 
 export class DrydockHelp extends Help {
   protected override CommandHelpClass = DrydockCommandHelp;
+
+  /** oclif breaks lines before it moves them in by two columns. */
+  constructor(config: Interfaces.Config, options: Partial<Interfaces.HelpOptions> = {}) {
+    super(config, { maxWidth: Math.max(40, (process.stdout.columns ?? 80) - 2), ...options });
+  }
 }

@@ -1,6 +1,7 @@
 /** What `trust` takes to write a kit or a role instead of connecting to hosts, and what it tells of them. */
 import { join } from "node:path";
 import { Flags } from "@oclif/core";
+import { DrydockError } from "../errors.ts";
 import { shellWord } from "../shell-words.ts";
 import type { Written } from "../trust/kit/contents.ts";
 import { printable } from "./format.ts";
@@ -8,20 +9,32 @@ import { printable } from "./format.ts";
 /** Flags about hosts that are connected to. */
 const aboutHosts = [
   ...["clients", "limit", "dry-run", "remove", "retry"],
-  ...["stores", "mirror", "restart-runtimes", "remove-old"],
+  ...["stores", "mirror", "restart-runtimes", "remove-old", "install-packages"],
 ];
+
+/** @param hosts that are named @throws DrydockError "usage" if there is something about hosts besides */
+export function checkNoHosts(hosts: readonly string[], flags: Readonly<Record<string, unknown>>): void {
+  const isGiven = (name: string) => flags[name] !== undefined && flags[name] !== false;
+  const besides = [...aboutHosts.filter(isGiven).map((name) => `--${name}`), ...hosts];
+  if (besides.length === 0) return;
+  throw new DrydockError(
+    "usage",
+    `--kit or --ansible, and besides ${besides.join(", ")}: wanted one of the two`,
+    {
+      hint: "With --kit and --ansible nobody is connected to.",
+    },
+  );
+}
 
 export const kitFlags = {
   kit: Flags.string({
     helpValue: "ZIP",
-    exclusive: aboutHosts,
     description:
       "instead of connecting to hosts, write a zip archive for those that can't be reached over SSH: the CA, " +
       "scripts for Linux, macOS and Windows that check, install and remove it, and a page that says how",
   }),
   ansible: Flags.string({
     helpValue: "DIR",
-    exclusive: aboutHosts,
     description: "instead of connecting to hosts, write an Ansible role that does the same, into a folder",
   }),
   force: Flags.boolean({

@@ -14,7 +14,7 @@ import {
 import { clientReport } from "../cli/describe-clients.ts";
 import { describeTrustPlan } from "../cli/describe-trust.ts";
 import { hostNames } from "../cli/host-names.ts";
-import { describeWritten, type KitFlags, kitFlags, type WrittenForOthers } from "../cli/kit.ts";
+import { checkNoHosts, describeWritten, type KitFlags, kitFlags, type WrittenForOthers } from "../cli/kit.ts";
 import { type RegistryFlags, registryAt, registryFlags, registryIfKnown } from "../cli/registry-at.ts";
 import { storeFlags, storeOptions } from "../cli/stores.ts";
 import { DrydockError } from "../errors.ts";
@@ -112,13 +112,7 @@ export default class Trust extends DrydockCommand {
   }
 
   async #write(named: readonly string[], flags: RegistryFlags & KitFlags): Promise<WrittenForOthers> {
-    if (named.length > 0) {
-      throw new DrydockError(
-        "usage",
-        `--kit or --ansible, and hosts besides (${named.join(", ")}): wanted one of the two`,
-        { hint: "With --kit and --ansible nobody is connected to." },
-      );
-    }
+    checkNoHosts(named, { ...flags });
     const registry = await registryAt(flags, true);
     const written: WrittenForOthers = {};
     if (flags.kit !== undefined) {

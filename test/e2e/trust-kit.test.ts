@@ -61,7 +61,11 @@ describe("trust --kit and --ansible", () => {
       [[...registry, "--ansible", "mine"], 2, ['"mine": the folder holds something else', "--force"]],
       [["--ca", "good-pem", ...registry.slice(2), "--kit", "leaf.zip"], 3, ["is not an authority"]],
       [[...registry, "--kit", "h.zip", "root@10.0.0.5"], 2, ["root@10.0.0.5", "nobody is connected to"]],
-      [[...registry, "--kit", "h.zip", "--clients", "hosts.ini"], 2, ["--clients", "--help"]],
+      [
+        [...registry, "--kit", "h.zip", "--clients", "hosts.ini", "--retry"],
+        2,
+        ["besides --clients, --retry:"],
+      ],
       [["--kit", "none.zip"], 3, ["--site"]],
     ];
     for (const [args, exit, says] of cases) assertRefused(await trust(...args), { exit, says });
