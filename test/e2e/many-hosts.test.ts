@@ -16,6 +16,7 @@ import {
 import { makeNetns, type Netns } from "../lab/netns.ts";
 import { type RunResult, run } from "../lab/process.ts";
 import { startRegistry } from "../lab/registry.ts";
+import { watchFor } from "../lab/secret-watch.ts";
 import type { TestSshd } from "../lab/sshd.ts";
 import { makeCertificates } from "../trust/tls-server.ts";
 import { makeFolder } from "./connected.ts";
@@ -159,7 +160,7 @@ describe("300 hosts of which 30 are broken in ten ways", () => {
     }
   }
 
-  it("--retry goes to those alone; what has been mended is done, and the report tells the rest by kind", async () => {
+  it("--retry goes to those alone; what has been mended is done, the report tells the rest by kind, and our key shows nowhere", async () => {
     const mended: Trouble[] = ["drops in a write", "read-only", "early clock", "silent"];
     const keys: Trouble[] = ["unknown host key", "changed host key"];
     for (const host of hosts) {
@@ -168,7 +169,12 @@ describe("300 hosts of which 30 are broken in ten ways", () => {
     process.kill(sshds.at(-1)?.pid ?? assert.fail(), "SIGCONT");
     await writeKnownHosts([]);
     const before = connectionsTo(sshds);
+    const secret = (await readFile(keyFile, "utf8")).split("\n")[2] ?? assert.fail();
+    const watch = await watchFor(secret);
     const { code, stdout, stderr } = await trust("--retry");
+    assert.deepEqual(await watch.stop(), []);
+    for (const text of [stdout, stderr, ...sshds.map((sshd) => sshd.log())])
+      assert.ok(!text.includes(secret));
     assert.equal(code, 5, stderr);
     assert.match(
       stdout,
