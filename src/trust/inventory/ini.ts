@@ -111,7 +111,8 @@ function addHosts(inventory: Inventory, group: Group, line: string, where: strin
     if (equals < 1) {
       // Not quoted: it may be part of a password that lost its quotes.
       const what = `host ${JSON.stringify(pattern)}: wanted key=value after the name`;
-      throw new DrydockError("input", `${where}: ${what}`);
+      const hint = 'A value that has spaces takes quotes: key="two words".';
+      throw new DrydockError("input", `${where}: ${what}`, { hint });
     }
     const value = { where, ...pythonLiteral(assignment.slice(equals + 1)) };
     for (const name of names) inventory.set(name, assignment.slice(0, equals), value);

@@ -4,6 +4,7 @@
  * `&` for what must be in it as well, `!` for what must not.
  * https://docs.ansible.com/ansible/latest/inventory_guide/intro_patterns.html
  */
+import { nearest } from "../../did-you-mean.ts";
 import { DrydockError } from "../../errors.ts";
 import { isHostPattern } from "./host-pattern.ts";
 import type { Host, Inventory } from "./hosts-and-groups.ts";
@@ -56,10 +57,11 @@ function match(inventory: Inventory, pattern: string, limit: string): Host[] {
     : (/^(.+)\[(?:(-?\d+)|(\d+)[:-](\d*))\]$/.exec(pattern) ?? []);
   const { hosts, isKnown } = enumerate(inventory, base ?? pattern, limit);
   if (!isKnown) {
+    const near = nearest(pattern, [...inventory.groups.keys(), ...inventory.hosts.keys()]);
     const hint =
       limit.includes(",") && pattern.includes(":")
         ? "Where there are commas, colons separate nothing."
-        : undefined;
+        : near && `Did you mean ${JSON.stringify(near)}?`;
     throw fault(limit, `${JSON.stringify(pattern)} is no group and no host of the inventory`, hint);
   }
   if (base === undefined || hosts.length === 0) return hosts;

@@ -109,7 +109,7 @@ export class HostVariables {
         throw this.fault(
           key,
           "is a password; none is ever read from a file",
-          "Take it out of the inventory; who needs a password is asked for it on the terminal.",
+          "Take it out of the inventory: --ask-password and --ask-sudo-password ask for it at the terminal.",
         );
       }
       if (followed.has(key) || harmless.test(key) || !aboutConnecting.test(key)) continue;

@@ -32,6 +32,11 @@ for (const [limit, message] of [
   });
 }
 
+test("a group or host that is misspelt is named rightly in the hint", () => {
+  assert.throws(() => limitHosts(inventory, "webb"), { hint: 'Did you mean "web"?' });
+  assert.throws(() => limitHosts(inventory, "elsewhere"), { hint: undefined });
+});
+
 test("blanks and empty parts don't matter, and the inventory's order is kept", () => {
   const names = limitHosts(inventory, " db1 , ,web[0], fd00::1").map(({ name }) => name);
   assert.deepEqual(names, ["web1", "db1", "fd00::1"]);
