@@ -36,6 +36,8 @@ files.sort((a, b) => sizeOf(b) - sizeOf(a));
 
 // As bin/drydock.js has it.
 process.env.UV_THREADPOOL_SIZE = "16";
+// The marks of steps are others where the language has no Unicode.
+process.env.LC_ALL = "C.UTF-8";
 // Each test file is a program of its own: what V8 compiles of sources and dependencies is kept for the next.
 process.env.NODE_COMPILE_CACHE = resolve("node_modules/.cache/tests");
 const folder = mkdtempSync(join(tmpdir(), "drydock-test-"));

@@ -12,10 +12,11 @@ import type { SiteStatus } from "../../src/install/status.ts";
 import { type Digest, digestOf, shortDigest } from "../../src/oci/digest.ts";
 import { blobPath, tagCurrentLinkPath } from "../../src/oci/storage.ts";
 import { hostPlatform } from "../lab/host-files.ts";
+import { rootsHome } from "../lab/own-namespace.ts";
 import { type Site, startSite } from "../lab/site.ts";
 import { beside } from "./beside.ts";
 import { type BuiltBundle, type Connected, makeFolder, startConnected } from "./connected.ts";
-import { drydock } from "./drydock.ts";
+import { drydock, drydockWords } from "./drydock.ts";
 import { releaseFolders, treeOf } from "./site-state.ts";
 
 describe("status", { timeout: 600_000 }, () => {
@@ -248,12 +249,12 @@ describe("status", { timeout: 600_000 }, () => {
   });
 
   it("as a user who may see little: what can be seen is checked", async () => {
+    const words = ["--reuid=65534", "--regid=65534", "--clear-groups", ...drydockWords, "status", "--json"];
+    const open = join(site.folder, "open");
+    await mkdir(open, { mode: 0o755 });
     const { stdout, stderr } = await site.run(
-      "setpriv",
-      [
-        ...["--reuid=65534", "--regid=65534", "--clear-groups", process.execPath],
-        ...[join(import.meta.dirname, "../../bin/drydock.js"), "status", "--json"],
-      ],
+      "unshare",
+      ["--mount", "/bin/sh", "-c", `${rootsHome(open)}; exec setpriv "$@"`, "sh", ...words],
       { mayFail: true },
     );
     const told: SiteStatus = JSON.parse(stdout || stderr);

@@ -8,6 +8,7 @@ import { access, copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { rootsHome } from "./own-namespace.ts";
 
 const run = promisify(execFile);
 
@@ -60,12 +61,13 @@ export async function startSshd(options: SshdOptions): Promise<TestSshd> {
   const hostKey = await makeHostKey(folder);
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (options.netns === undefined ? await freePort(address) : 22);
-    await writeFile(join(folder, "sshd_config"), configuration(options, address, port, folder));
+    const text = configuration(options, address, port, folder);
+    await writeFile(join(folder, "sshd_config"), text);
     const child = spawnInNamespaces(options, folder, etcDocker, hosts);
     const log: string[] = [];
     child.stderr?.setEncoding("utf8").on("data", (text: string) => log.push(text));
     try {
-      await listening(child, log);
+      await listening(child, log, text.match(/^ListenAddress /gm)?.length ?? 1);
       const pid = await sshdPid(child);
       return {
         address,
@@ -132,7 +134,7 @@ function spawnInNamespaces(
     'mount --bind "$HOSTS" /etc/hosts',
     'mount --bind "$FOLDER/run" /run',
     // This machine's own may have a .bashrc that bash runs for each command over SSH.
-    'mkdir -p -m 700 "$FOLDER/root"; mount --bind "$FOLDER/root" /root',
+    `mkdir -p -m 700 "$FOLDER/root"; ${rootsHome('"$FOLDER/root"')}`,
     ...(options.run ?? []),
     'exec /usr/sbin/sshd -D -e -f "$FOLDER/sshd_config"',
   ].join("\n");
@@ -145,10 +147,10 @@ function spawnInNamespaces(
   });
 }
 
-/** Waits for sshd's own word that it listens. */
-async function listening(child: ChildProcess, log: string[]): Promise<void> {
+/** Waits for sshd's own word that it listens at each of its addresses. */
+async function listening(child: ChildProcess, log: string[], addresses: number): Promise<void> {
   const deadline = Date.now() + 60_000;
-  while (!log.join("").includes("Server listening on")) {
+  while ((log.join("").match(/Server listening on/g)?.length ?? 0) < addresses) {
     if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
       throw new Error(`sshd did not start: ${log.join("")}`);
     }

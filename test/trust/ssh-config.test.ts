@@ -10,6 +10,7 @@ import { callingUser } from "../../src/trust/calling-user.ts";
 import type { Client } from "../../src/trust/client.ts";
 import { Reach } from "../../src/trust/reach.ts";
 import { SshConfigs } from "../../src/trust/ssh-config.ts";
+import { rootsHome } from "../lab/own-namespace.ts";
 import { makeKey, startSshd, type TestSshd } from "../lab/sshd.ts";
 import { reachOne, sshConnects } from "./ssh-opinion.ts";
 
@@ -198,7 +199,7 @@ it("the user's own file that others may write is refused, as ssh does", async ()
   ];
   const file = await write("ask.mts", ...script);
   const inside = async () => {
-    const command = `mount --bind ${home} /root; exec ${process.execPath} ${file}`;
+    const command = `${rootsHome(home)}; exec ${process.execPath} ${file}`;
     return (await run("unshare", ["-m", "sh", "-c", command])).stdout;
   };
   assert.equal(await inside(), "127.0.0.9\n");
