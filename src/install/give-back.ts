@@ -143,11 +143,8 @@ async function check(
     });
   }
   if (!container.running || container.port === undefined) return;
-  const [port] = await checkPort(engine, layout, container.port, () => "", container.id);
-  if (port?.level === "error")
-    throw new DrydockError("preflight", `port: ${port.text}`, {
-      hint: "Stop what listens there, then try again.",
-    });
+  const [port] = await checkPort(engine, layout, container.port, undefined, container.id);
+  if (port?.level === "error") throw new DrydockError("preflight", `port: ${port.text}`, { hint: port.hint });
 }
 
 function gone({ id, image }: AdoptedContainer): DrydockError {

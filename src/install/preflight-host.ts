@@ -50,14 +50,14 @@ export async function checkContainer(
 
 /**
  * The port is free, or the site's own registry has it.
- * @param engine undefined if there is none @param command gives the command with another port
+ * @param engine undefined if there is none @param command gives the command with another port, if one can be taken
  * @param adopted the id of the container that is taken over
  */
 export async function checkPort(
   engine: Engine | undefined,
   layout: SiteLayout,
   port: number,
-  command: (port: number) => string,
+  command?: (port: number) => string,
   adopted?: string,
 ): Promise<Finding[]> {
   if (!(await isTaken(port))) return [{ check: "port", level: "ok", text: `${port} is free` }];
@@ -74,15 +74,20 @@ export async function checkPort(
       check: "port",
       level: "error",
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
-      hint: `${stopIt(holder)} Or take another port: \`${command(await freePort())}\``,
+      hint: command
+        ? `${stopIt(holder)} Or take another port: \`${command(await freePort())}\``
+        : `${stopIt(holder)} Then try again.`,
     },
   ];
 }
 
-/** Docker's proxy of a port outlives an engine that was killed, and no container of the new one's is behind it. */
+/**
+ * If the power is cut while a container is being started, Docker may start a proxy for it when it comes up, and no
+ * container (seen with 20.10). Nobody else gets the port then until Docker is started once more.
+ */
 function stopIt(holder: string | undefined): string {
   return holder?.startsWith("docker-proxy ")
-    ? "An engine that was killed has left it, and no container is behind it: `systemctl restart docker`, or end that process."
+    ? "No container is behind it: Docker has kept the port from before it was killed, or the power cut. `systemctl restart docker` frees it."
     : "Stop what listens there.";
 }
 

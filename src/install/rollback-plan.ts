@@ -65,17 +65,15 @@ function chooseTarget(
 
 /** Everything that can be known before the first tag moves. @throws DrydockError "preflight" if something of it is missing */
 export async function checkRollback(target: ReleaseRecord, plan: RollbackPlan): Promise<CertificateReturn> {
-  const { layout, engine, current, interrupted, tags, files } = plan;
+  const { layout, engine, interrupted, tags, files } = plan;
   await engine.describe();
   const back = interrupted === undefined ? [] : valuesBack(interrupted);
   await checkStored(layout, target, [...back, ...tags], files);
   const { port } = target.settings;
   const findings = await checkContainer(engine, layout);
-  if (port !== current?.settings.port) findings.push(...(await checkPort(engine, layout, port, () => "")));
+  findings.push(...(await checkPort(engine, layout, port)));
   const error = findings.find(({ level }) => level === "error");
-  if (error !== undefined) {
-    const hint = error.check === "port" ? "Stop what listens there, then try again." : error.hint;
-    throw new DrydockError("preflight", `${error.check}: ${error.text}`, { hint });
-  }
+  if (error !== undefined)
+    throw new DrydockError("preflight", `${error.check}: ${error.text}`, { hint: error.hint });
   return await planReturn(layout, target, new Date());
 }

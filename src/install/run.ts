@@ -138,11 +138,11 @@ async function startFailure(
   portCommand: RunOptions["portCommand"],
 ): Promise<DrydockError> {
   const { layout, port } = settings;
-  const taken = await checkPort(engine, layout, port, portCommand ?? (() => ""), old)
+  const taken = await checkPort(engine, layout, port, portCommand, old)
     .then((findings) => findings.find(({ level }) => level === "error"))
     .catch(() => undefined);
   const [reason, hint] = taken
-    ? [`port ${taken.text}`, portCommand && taken.hint]
+    ? [`port ${taken.text}`, taken.hint]
     : [errorText(error), error instanceof DrydockError ? error.hint : undefined];
   return new DrydockError("host", `start the registry: ${reason}${after}`, { hint, cause: error });
 }

@@ -121,7 +121,10 @@ export async function siteStatus(
   ];
   const findings = [
     ...checkAction(journal, holder),
-    ...(journal === undefined ? served : served.map(withoutHint)),
+    // What was interrupted mends the rest, once its port is free.
+    ...(journal === undefined
+      ? served
+      : served.map((one) => (one.check === "port" ? one : withoutHint(one)))),
     ...checkClock(current, now),
     ...deep.findings,
     ...storageFindings(deep.storage, current),
