@@ -35,7 +35,7 @@ function returnText(result: RollbackResult, tags: string): string {
     `  ${tags}`,
     `  certificates: ${result.certificates === "unchanged" ? "as they were" : "those from before"}`,
     `  container "registry": ${state}`,
-    "  what the bundles brought stays in the storage, and no tag names it",
+    "  what the bundles brought besides stays in the storage, and no tag names it",
     "",
     "To take it over again:\n\n    drydock install BUNDLE --adopt",
   ].join("\n");

@@ -12,6 +12,7 @@ import { type Reporter, runStep, silentReporter } from "../reporter.ts";
 import { type AdoptedRecord, readAdopted } from "../site/adopted.ts";
 import { type Journal, readInterrupted, readInterruptedPrune } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { leftAt } from "../site/marker.ts";
 import {
   currentRelease,
   findSite,
@@ -103,7 +104,7 @@ export async function siteStatus(
   const adopted = await readAdopted(layout).catch(() => undefined);
   const journal = (await readInterrupted(layout)) ?? (await readInterruptedPrune(layout));
   const holder = await lockHolder("site", layout.root);
-  if (current === undefined) throw nothingInstalled(layout, journal, holder);
+  if (current === undefined) throw nothingInstalled(layout, journal, holder, await leftAt(layout));
   const releases = await listReleases(layout);
   const { settings } = current;
   const [registry, { certificates, findings: ofCertificates }, stored] = await Promise.all([
@@ -176,9 +177,19 @@ function nothingInstalled(
   layout: SiteLayout,
   journal: Journal | undefined,
   holder: number | undefined,
+  left: string | undefined,
 ): DrydockError {
   const where = `look at site ${JSON.stringify(layout.root)}: nothing is installed there`;
   if (holder !== undefined) return new DrydockError("input", `${where} yet; an install is under way`);
+  if (left !== undefined) {
+    return new DrydockError(
+      "input",
+      `${where} but data kept by \`drydock uninstall\` on ${left.slice(0, 10)}`,
+      {
+        hint: "`drydock install BUNDLE --adopt` takes them over, `drydock uninstall --delete-data` deletes them.",
+      },
+    );
+  }
   if (journal === undefined) {
     return new DrydockError("input", where, {
       hint: "Install a bundle first, or name the site's directory with --site.",

@@ -200,7 +200,7 @@ describe("a registry that was set up by hand", { timeout: 600_000 }, () => {
         "  moved 1 tag, removed 1 tag",
         "  certificates: as they were",
         '  container "registry": the one that was there before, and it runs',
-        "  what the bundles brought stays in the storage, and no tag names it",
+        "  what the bundles brought besides stays in the storage, and no tag names it",
         "",
         "To take it over again:",
         "",

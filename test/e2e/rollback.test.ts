@@ -181,6 +181,9 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
     assert.ok(!(await readdir(site.etc)).includes("drydock"));
     const { stdout } = await site.run("docker", ["ps", "--all", "--quiet"]);
     assert.equal(stdout, "");
+    const looked = await atSite("status");
+    assert.equal(looked.code, 3);
+    assert.match(looked.stderr, /but data kept by `drydock\s+uninstall` on 20.*--adopt/s);
     const again = await atSite("uninstall");
     assert.equal(again.code, 0);
     assert.match(again.stdout, /^Nothing of drydock's is at \/srv\/docker-registry but data\.\nKept:\n/);
