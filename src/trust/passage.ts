@@ -74,8 +74,12 @@ export class Passages {
         error instanceof ForwardRefused
           ? `it does not reach ${hostPort(host, port)}: ${error.message}`
           : error.message;
+      const hint =
+        error instanceof ForwardRefused && error.prohibited
+          ? "Allow it in its sshd_config (AllowTcpForwarding), or take another jump host."
+          : "Look from that jump host: does sshd run there, and on that port (ansible_port)?";
       const mayPass = error instanceof ClientFailure && error.mayPass;
-      throw new ClientFailure("unreachable", about({ message: text }), undefined, { mayPass });
+      throw new ClientFailure("unreachable", about({ message: text }), hint, { mayPass });
     }
   }
 

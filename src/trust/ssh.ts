@@ -155,14 +155,23 @@ function classify(error: Error & ClientErrorExtensions, attempt: Attempt): Clien
   if (error.level !== undefined || code !== undefined || error.message === "it closed the connection") {
     // The system's text names the target a second time, or is empty where several addresses failed.
     const reason = error.message.replace(/^connect (E[A-Z]+) .*$/, "$1") || code;
-    const hint =
-      code === "ECONNREFUSED" ? "Does sshd run there, and on that port (ansible_port)?" : undefined;
     const status = error.level === "handshake" ? "failed" : "unreachable";
     const wasLost = isLoss(code) || /^Connection lost|^it closed the connection$/.test(error.message);
+    const hint = connectHints[code ?? ""] ?? (wasLost ? lostHint : undefined);
     return new ClientFailure(status, `connect to ${where}: ${reason}`, hint, wasLost ? early : {});
   }
   return new ClientFailure("failed", `talk SSH to ${where}: ${error.message}`);
 }
+
+const noRoute =
+  "There is no way to it from here: look at routes and firewalls, or name a jump host (ProxyJump).";
+const connectHints: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "Does sshd run there, and on that port (ansible_port)?",
+  ENETUNREACH: noRoute,
+  EHOSTUNREACH: noRoute,
+};
+const lostHint =
+  "Is it sshd that answers there? Its log says whether it turned us away (MaxStartups, DenyUsers).";
 
 /** What a busy sshd (MaxStartups) or a network that breaks for a moment ends with. */
 function isLoss(code: string | undefined): boolean {

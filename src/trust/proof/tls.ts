@@ -72,7 +72,7 @@ function checkClock(clock: number | undefined, { from, to }: Validity): void {
     `its clock says ${day(clock)} UTC, and the registry's certificate ${when}`,
     clock < from || Date.now() <= to
       ? "Set the clock there: until then nothing on that host takes the certificate."
-      : "Renew the registry's certificate.",
+      : "Renew it at the site: `drydock install BUNDLE --new-certs`.",
   );
 }
 
@@ -88,10 +88,10 @@ function handshake(stream: Duplex, target: string, options: ProofOptions): Promi
     checkServerIdentity: (_host, certificate) => tls.checkServerIdentity(target, certificate),
   });
   const timer = setTimeout(
-    () => reject(new NotReached(`no TLS handshake with ${where} within ${options.timeoutMs / 1000} s`)),
+    () => reject(new NotReached(`no TLS handshake with ${where} within ${options.timeoutMs / 1000} s`, isIt)),
     options.timeoutMs,
   );
-  stream.once("close", () => reject(new NotReached(`${where} closed the stream before TLS was up`)));
+  stream.once("close", () => reject(new NotReached(`${where} closed the stream before TLS was up`, isIt)));
   socket.once("secureConnect", () => resolve(validity(socket.getPeerCertificate(true))));
   socket.on("error", (error) => reject(tlsFailure(error, where)));
   return promise.finally(() => {
@@ -135,12 +135,12 @@ function tlsFailure(error: Error, where: string): ClientFailure {
       hint,
     );
   }
-  return new ClientFailure(
-    "failed",
-    `TLS with ${where}: ${errorText(error)}`,
-    "Is it the registry that answers there?",
-  );
+  // OpenSSL's whole text has numbers and its own files in it; Node gives what it means as `reason`.
+  const why = "reason" in error ? String(error.reason) : errorText(error);
+  return new ClientFailure("failed", `TLS with ${where}: ${why}`, isIt);
 }
+
+const isIt = "Is it the registry that answers there?";
 
 function altNames(certificate: unknown): string {
   const names =
