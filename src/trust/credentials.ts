@@ -4,6 +4,7 @@
  */
 import ssh2, { type OpenSSHAgent, type ParsedKey } from "ssh2";
 import { DrydockError, errorText } from "../errors.ts";
+import { shellWord } from "../shell-words.ts";
 import type { CallingUser } from "./calling-user.ts";
 import { ClientFailure } from "./client.ts";
 import { type KeyFile, readKeyFile } from "./key-file.ts";
@@ -127,11 +128,12 @@ export class CredentialStore {
   #nothing(keyFile: string | undefined, running: Agent | undefined, trouble: string[]): ClientFailure {
     const lost = this.#user.viaSudo && running === undefined && process.env.SSH_AUTH_SOCK === undefined;
     const hint = lost
-      ? "sudo has taken the agent away: run it as sudo --preserve-env=SSH_AUTH_SOCK drydock …"
+      ? "sudo has taken the agent away: run it as `sudo --preserve-env=SSH_AUTH_SOCK drydock …`."
       : keyFile === undefined
         ? "Name a key with ansible_ssh_private_key_file or in ~/.ssh/config, start an agent " +
-          "(eval $(ssh-agent); ssh-add), or log in with a password: --ask-password"
-        : `Run it at a terminal, which asks for a passphrase, or give the key to an agent: eval $(ssh-agent); ssh-add '${keyFile}'`;
+          "(`eval $(ssh-agent); ssh-add`), or log in with a password: --ask-password."
+        : "Run it at a terminal, which asks for a passphrase, or give the key to an agent: " +
+          `\`eval $(ssh-agent); ssh-add ${shellWord(keyFile)}\`.`;
     const what = trouble.length === 0 ? "there is no key for it" : trouble.join("; ");
     const silent = running?.trouble === undefined ? "has no key" : `does not answer (${running.trouble})`;
     const agent = running === undefined ? "no agent is running" : `the agent ${silent}`;

@@ -182,9 +182,12 @@ function ended(user: string, { lines, problem, rights, result }: Answer, sent = 
   const said = result.stderr.trim() || result.stdout.trim();
   if (lines === undefined && rights !== "") throw noRights(user, rights, sent);
   if (lines === undefined && sent) throw noRights(user, said, sent);
-  const what = lines === undefined ? "/bin/sh did not run there" : "the script there did not end well";
   const ending = result.signal === undefined ? `exit ${result.code}` : `signal ${result.signal}`;
-  throw new ClientFailure("failed", `${what}: ${words(said) || ending}`);
+  if (lines !== undefined)
+    throw new ClientFailure("failed", `the script there did not end well: ${words(said) || ending}`);
+  const all = [result.stderr, result.stdout].map(words).filter((text) => text !== "");
+  const hint = `Does the login shell of ${JSON.stringify(user)} there run commands?`;
+  throw new ClientFailure("failed", `/bin/sh did not run there: ${all.join("; ") || ending}`, hint);
 }
 
 /** What can be done there about what a command said (LC_ALL=C). */
