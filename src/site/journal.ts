@@ -8,7 +8,7 @@ import { dirname } from "node:path";
 import { DrydockError } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { cannotWrite, syncFolder, writeDurably } from "./durable.ts";
-import { jsonText, readJson } from "./json-file.ts";
+import { jsonText, readJson, withoutRecords } from "./json-file.ts";
 import type { SiteLayout } from "./layout.ts";
 import { readMarker } from "./marker.ts";
 import { type Files, isFiles, isTags, type Tags } from "./record.ts";
@@ -38,7 +38,7 @@ export interface Journal {
 
 /** @returns undefined if nothing is under way @throws DrydockError "host" if it cannot be read or is none. */
 export async function readJournal(layout: SiteLayout): Promise<Journal | undefined> {
-  const value = await readJson(layout.journal);
+  const value = await readJson(layout.journal, withoutRecords);
   if (value === undefined || isJournal(value)) return value;
   throw new DrydockError("host", `read "${layout.journal}": it is not a journal of drydock's`);
 }
@@ -73,7 +73,7 @@ export async function writeJournal(layout: SiteLayout, journal: Journal): Promis
 
 /** The action is complete. Does nothing if there is no journal. @throws DrydockError "host" */
 export async function removeJournal(layout: SiteLayout): Promise<void> {
-  if ((await readJson(layout.journal)) === undefined) return;
+  if ((await readJson(layout.journal, withoutRecords)) === undefined) return;
   try {
     await rm(layout.journal, { force: true });
     await syncFolder(dirname(layout.journal));

@@ -16,7 +16,7 @@
 import { DrydockError } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { makeFolder, writeDurably } from "./durable.ts";
-import { readJson } from "./json-file.ts";
+import { readJson, withoutRecords } from "./json-file.ts";
 import type { SiteLayout } from "./layout.ts";
 
 export interface Marker {
@@ -42,21 +42,21 @@ export async function claimSite(layout: SiteLayout): Promise<void> {
 
 /** Whether drydock made, or took over, this site, and has not left it. @throws DrydockError "host" if it cannot be read. */
 export async function isClaimed(layout: SiteLayout): Promise<boolean> {
-  const marker = await readJson(layout.marker);
+  const marker = await readJson(layout.marker, withoutRecords);
   return marker !== undefined && !hasLeft(marker);
 }
 
 /** Says that drydock has left, and that what is there are its data. Writes nothing if it is said already. */
 export async function leaveData(layout: SiteLayout, now = new Date()): Promise<void> {
   // A marker that is no JSON any more says nothing.
-  if (hasLeft(await readJson(layout.marker).catch(() => undefined))) return;
+  if (hasLeft(await readJson(layout.marker, withoutRecords).catch(() => undefined))) return;
   const marker = { formatVersion: 1, uninstalled: now.toISOString() };
   await writeDurably(layout.marker, `${JSON.stringify(marker)}\n`);
 }
 
 /** When drydock left, RFC 3339, if it has left its data. */
 export async function leftAt(layout: SiteLayout): Promise<string | undefined> {
-  const marker: { uninstalled?: unknown } = Object(await readJson(layout.marker));
+  const marker: { uninstalled?: unknown } = Object(await readJson(layout.marker, withoutRecords));
   return typeof marker.uninstalled === "string" ? marker.uninstalled : undefined;
 }
 
@@ -66,11 +66,13 @@ function hasLeft(marker: unknown): boolean {
 
 /** Nothing is in effect where there is none. @throws DrydockError "host" if it cannot be read or is none. */
 export async function readMarker(layout: SiteLayout): Promise<Marker> {
-  const marker = Object(await readJson(layout.marker)) as Record<keyof Marker, unknown>;
+  const marker = Object(await readJson(layout.marker, withoutRecords)) as Record<keyof Marker, unknown>;
   for (const key of ["current", "certificates"] as const) {
     const value = marker[key];
     if (value === undefined || (typeof value === "string" && isDigest(value))) continue;
-    throw new DrydockError("host", `read "${layout.marker}": ${JSON.stringify(value)} is no digest`);
+    throw new DrydockError("host", `read "${layout.marker}": ${JSON.stringify(value)} is no digest`, {
+      hint: withoutRecords,
+    });
   }
   return marker as Marker;
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { cannotWrite, makeFolder, writeDurably } from "./durable.ts";
-import { jsonText, readBytesIfThere, readJson } from "./json-file.ts";
+import { jsonText, readBytesIfThere, readJson, withoutRecords } from "./json-file.ts";
 import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
 import { currentDigest, type Marker, type ReleaseState, readMarker, writeMarker } from "./marker.ts";
 
@@ -83,13 +83,14 @@ export async function findSite(option?: string, folder = configFolder()): Promis
     return siteLayout(option);
   }
   const path = join(folder, "site.json");
-  const record = await readJson(path);
+  const hint = "Name the site's directory with --site.";
+  const record = await readJson(path, hint);
   if (record === undefined) return siteLayout(defaultSiteRoot);
   if (typeof record === "object" && record !== null && "site" in record && typeof record.site === "string") {
     return siteLayout(record.site);
   }
   throw new DrydockError("host", `read "${path}": wanted {"site": "…"}, got ${JSON.stringify(record)}`, {
-    hint: "Name the site's directory with --site.",
+    hint,
   });
 }
 
@@ -197,10 +198,11 @@ export async function readPruned(layout: SiteLayout, digest: Digest): Promise<Re
 
 /** In whichever file, as it stands there; undefined if there is none. @throws DrydockError "host" if it is none. */
 async function readRecord(path: string, digest: Digest): Promise<ReleaseRecord | undefined> {
-  const record = await readJson(path);
+  const hint = withoutRecords;
+  const record = await readJson(path, hint);
   if (record === undefined) return undefined;
   if (isReleaseRecord(record) && record.bundleDigest === digest) return record;
-  throw new DrydockError("host", `read "${path}": it is not the record of ${digest}`);
+  throw new DrydockError("host", `read "${path}": it is not the record of ${digest}`, { hint });
 }
 
 /** Whose folders there are: also of bundles that are not, or no longer, completely installed. */

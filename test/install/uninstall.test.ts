@@ -94,6 +94,18 @@ test("data that were kept can be deleted later, but are not taken for a site", a
   assert.equal(await exists(layout.root), false);
 });
 
+test("where a record is damaged, what is said to do leads back to the same certificates", async () => {
+  const layout = newSite();
+  await installAt(layout, bundle);
+  const certs = await filesBelow(layout.certs);
+  await writeFile(layout.release(bundle.digest).record, "x");
+  await assert.rejects(installAt(layout, bundle), { kind: "host", hint: /`drydock uninstall`.*--adopt/ });
+  assert.deepEqual((await remove(layout)).left, []);
+  const { certificates, proof } = await installAt(layout, bundle, { adopt: true });
+  assert.deepEqual([certificates, proof.tags], ["keep", 1]);
+  assert.deepEqual(await filesBelow(layout.certs), certs);
+});
+
 test("data are not deleted under a container that uses them, nor where the engine cannot say", async () => {
   const layout = newSite();
   await installAt(layout, bundle);

@@ -163,7 +163,11 @@ test("a record that is damaged is an error, not a release that isn't there", asy
     JSON.stringify({ ...record("x", 1), certificates: "1" }),
   ]) {
     await writeFile(layout.release(digestOf("x")).record, text);
-    await assert.rejects(currentRelease(layout), DrydockError, text);
+    await assert.rejects(
+      currentRelease(layout),
+      { kind: "host", hint: /`drydock uninstall`.*--adopt/ },
+      text,
+    );
   }
 });
 
