@@ -69,14 +69,16 @@ export async function checkPort(
     return [{ check: "port", level: "ok", text: `${port} is that of the registry that is taken over` }];
   }
   const holder = container === undefined ? await processOn(port) : `container "${container.name}"`;
+  const isLeft = engine !== undefined && holder?.startsWith("docker-proxy ") === true;
+  const stop = isLeft ? restart : "Stop what listens there.";
   return [
     {
       check: "port",
       level: "error",
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
       hint: command
-        ? `${stopIt(holder)} Or take another port: \`${command(await freePort())}\``
-        : `${stopIt(holder)} Then try again.`,
+        ? `${stop} Or take another port: \`${command(await freePort())}\``
+        : `${stop} Then try again.`,
     },
   ];
 }
@@ -85,11 +87,9 @@ export async function checkPort(
  * If the power is cut while a container is being started, Docker may start a proxy for it when it comes up, and no
  * container (seen with 20.10). Nobody else gets the port then until Docker is started once more.
  */
-function stopIt(holder: string | undefined): string {
-  return holder?.startsWith("docker-proxy ")
-    ? "No container is behind it: Docker has kept the port from before it was killed, or the power cut. `systemctl restart docker` frees it."
-    : "Stop what listens there.";
-}
+const restart =
+  "No container of this engine is behind it: Docker may have kept the port from before it was killed, or the power " +
+  "was cut. Then `systemctl restart docker` frees it.";
 
 /** One to propose: clients then name it, as in registry.lan:8443/team/app. */
 async function freePort(): Promise<number> {

@@ -41,7 +41,9 @@ export function receiptPage(receipt: Receipt): string {
 function doneLines({ done, images }: Receipt): string[] {
   return [
     placedLine(done),
-    `moved ${done.tagsMoved} of the release's ${images.length} tags`,
+    done.tagsMoved === images.length
+      ? `moved all tags of the release: ${images.length}`
+      : `moved ${done.tagsMoved} of the release's ${images.length} tags; the rest stood already`,
     `certificates: ${certificateWords[done.certificates]}`,
     `container "registry": ${done.container ?? "unchanged"}`,
   ];

@@ -142,7 +142,10 @@ test("a port that Docker's proxy of an engine that was killed has kept", async (
     const findings = await preflight(input({ settings: { ...settings, port: 5443 } }));
     const { text, hint } = findings.find(({ check }) => check === "port") ?? {};
     assert.equal(text, `5443 is taken by docker-proxy (process ${proxy.pid})`);
-    assert.match(hint ?? "", /^No container is behind it: .* `systemctl restart docker` frees it\./);
+    assert.match(
+      hint ?? "",
+      /^No container of this engine is behind it: .* `systemctl restart docker` frees it\./,
+    );
   } finally {
     proxy.kill();
   }
