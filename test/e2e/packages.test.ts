@@ -140,7 +140,8 @@ describe("Docker where it is missing", { timeout: 600_000 }, () => {
       first === undefined ? ["install", bundle.file, "--passphrase-file", bundle.codeFile] : ["trust"];
     const flags = ["--clients", inventory, "--known-hosts", knownHosts, "--install-packages", "--json"];
     const result = await drydock([...words, ...flags, ...more], { on: site });
-    const { hosts } = JSON.parse(result.stdout) as { hosts: ClientResult[] };
+    const { hosts } = JSON.parse(result.stdout) as { hosts?: ClientResult[] };
+    assert.ok(hosts, `${result.stdout}${result.stderr}`);
     return { result, hosts: new Map(hosts.map((host) => [host.name, host])) };
   }
 
