@@ -78,7 +78,7 @@ export async function checkPort(
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
       hint: command
         ? `${stop} Or take another port: \`${command(await freePort())}\``
-        : `${stop} Then try again.`,
+        : `${stop} Then run the same command again.`,
     },
   ];
 }
