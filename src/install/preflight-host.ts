@@ -71,14 +71,19 @@ export async function checkPort(
   const holder = container === undefined ? await processOn(port) : `container "${container.name}"`;
   const isLeft = engine !== undefined && holder?.startsWith("docker-proxy ") === true;
   const stop = isLeft ? restart : "Stop what listens there.";
+  const otherwise = command
+    ? `Or take another port: \`${command(await freePort())}\``
+    : "Then run the same command again.";
   return [
     {
       check: "port",
       level: "error",
       text: `${port} is taken${holder === undefined ? "" : ` by ${holder}`}`,
-      hint: command
-        ? `${stop} Or take another port: \`${command(await freePort())}\``
-        : `${stop} Then run the same command again.`,
+      // Another port would not do: see checkContainer.
+      hint:
+        container?.name === containerName
+          ? "What is done about that container does for the port, too."
+          : `${stop} ${otherwise}`,
     },
   ];
 }

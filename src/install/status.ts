@@ -3,9 +3,10 @@
  * is wrong. It writes nothing and takes no lock, so it can run at any time, also during an install; where
  * the engine is down, or this user may not see something, the rest is looked at all the same.
  */
-import { statfs } from "node:fs/promises";
+import { constants } from "node:fs";
+import { access, statfs } from "node:fs/promises";
 import { connectEngine } from "../engine/engine.ts";
-import { DrydockError, type ErrorKind } from "../errors.ts";
+import { DrydockError, type ErrorKind, errorCode } from "../errors.ts";
 import { lockHolder } from "../lock.ts";
 import type { Digest } from "../oci/digest.ts";
 import { type Reporter, runStep, silentReporter } from "../reporter.ts";
@@ -127,6 +128,7 @@ export async function siteStatus(
       ? served
       : served.map((one) => (one.check === "port" ? one : withoutHint(one)))),
     ...checkClock(current, now),
+    ...(await checkMounts(layout)),
     ...deep.findings,
     ...storageFindings(deep.storage, current),
   ];
@@ -281,6 +283,18 @@ function checkClock({ installedAt }: ReleaseRecord, now: Date): Finding[] {
   if (now.getTime() >= Date.parse(installedAt) - tolerance) return [];
   const text = `this host's clock says ${minute(now)}, and the last install was on ${minute(new Date(installedAt))}`;
   return [{ check: "clock", level: "error", text, hint: setTheClock }];
+}
+
+/** Linux mounts a file system read-only by itself when its disk fails. */
+async function checkMounts(layout: SiteLayout): Promise<Finding[]> {
+  const mayWrite = (path: string) => access(path, constants.W_OK).then(() => undefined, errorCode);
+  const folders = [layout.root, layout.storage];
+  const codes = await Promise.all(folders.map(mayWrite));
+  const path = folders.find((_, at) => codes[at] === "EROFS");
+  if (path === undefined) return [];
+  const hint =
+    "Look why with `dmesg`: a disk that fails is mounted so. Until it is writable, nothing can be installed.";
+  return [{ check: "disk", level: "error", text: `the file system of ${path} is mounted read-only`, hint }];
 }
 
 function releaseStatus(record: ReleaseRecord, current: ReleaseRecord): ReleaseStatus {

@@ -248,6 +248,19 @@ describe("status", { timeout: 600_000 }, () => {
     await isWell();
   });
 
+  it("of a file system that has become read-only", async () => {
+    const path = "/srv/docker-registry";
+    await site.run("/bin/sh", ["-c", `mount --bind ${path} ${path}; mount -o remount,bind,ro ${path}`]);
+    const { code, errors } = await status();
+    await site.run("umount", [path]);
+    assert.equal(code, 9);
+    assert.match(
+      errors,
+      /^error disk: the file system of \/srv\/docker-registry is mounted read-only \| .*dmesg/,
+    );
+    await isWell();
+  });
+
   it("as a user who may see little: what can be seen is checked", async () => {
     const words = ["--reuid=65534", "--regid=65534", "--clear-groups", ...drydockWords, "status", "--json"];
     const open = join(site.folder, "open");
