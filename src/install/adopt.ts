@@ -10,7 +10,7 @@ import { DrydockError } from "../errors.ts";
 import { type AdoptedRecord, readAdopted, recordAdopted } from "../site/adopted.ts";
 import { readJournal } from "../site/journal.ts";
 import type { SiteLayout } from "../site/layout.ts";
-import { currentDigest, isClaimed } from "../site/marker.ts";
+import { currentDigest, isClaimed, leftAt } from "../site/marker.ts";
 import type { ServeSettings, SiteChoices } from "../site/record.ts";
 import { type AdoptedCertificates, findCertificates } from "./adopt-certificates.ts";
 import { adoptFinding, type LookedAt, lookAtContainer } from "./adopt-container.ts";
@@ -132,8 +132,10 @@ async function begin(engine: Engine, layout: SiteLayout, input: AdoptionInput): 
     input.command,
   );
   const tagsBefore = await readAllTags(layout);
+  const leftBefore = await leftAt(layout);
   const record: AdoptedRecord = {
     adoptedAt: new Date().toISOString(),
+    ...(leftBefore === undefined ? {} : { leftBefore }),
     ...(looked === undefined ? {} : { container: looked.container }),
     tagsBefore,
   };

@@ -22,6 +22,7 @@ import { type Journal, readInterrupted, readJournal } from "../site/journal.ts";
 import { readBytesIfThere } from "../site/json-file.ts";
 import { readCertificates, showCertificates } from "../site/kept-certificates.ts";
 import type { SiteLayout } from "../site/layout.ts";
+import { leaveData } from "../site/marker.ts";
 import { currentRelease, forgetSite, listReleases, type ReleaseRecord } from "../site/record.ts";
 import { restoreAdopted } from "./adopted-container.ts";
 import { removeContainers } from "./containers.ts";
@@ -88,7 +89,7 @@ export async function giveBack(
     await removeContainers(engine, layout);
     if (container !== undefined) await bringBack(engine, layout, container);
   });
-  await runStep(reporter, "records", () => removeRecords(layout));
+  await runStep(reporter, "records", () => removeRecords(layout, adopted));
   return {
     site: layout.root,
     from,
@@ -184,13 +185,15 @@ async function changes(layout: SiteLayout): Promise<(ReleaseRecord | Journal)[]>
 }
 
 /** The site is theirs again. The record of the adoption last but one, so that a run that was killed goes on. */
-async function removeRecords(layout: SiteLayout): Promise<void> {
+async function removeRecords(layout: SiteLayout, { leftBefore }: AdoptedRecord): Promise<void> {
   for (const path of [layout.releases, layout.incoming]) {
     await removeTree(path).catch((error) => {
       throw cannotWrite(path, error);
     });
   }
-  for (const path of [layout.journal, layout.marker]) {
+  // Data that drydock had left are its data again.
+  if (leftBefore !== undefined) await leaveData(layout, new Date(leftBefore));
+  for (const path of leftBefore === undefined ? [layout.journal, layout.marker] : [layout.journal]) {
     try {
       await rm(path, { force: true });
       await syncFolder(dirname(path));

@@ -38,6 +38,8 @@ export interface AdoptedRecord {
   container?: AdoptedContainer;
   /** the values of all tags in the storage, before any was changed */
   tagsBefore: Tags;
+  /** RFC 3339, in UTC. When drydock had left its data there, if what was taken over were those. */
+  leftBefore?: string;
   /** RFC 3339, in UTC. When giving it back began; nothing is served by drydock from then on. */
   returningSince?: string;
 }

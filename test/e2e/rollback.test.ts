@@ -1,6 +1,6 @@
 /** Releases at a site, through the built command: back, forward, refused, undone, and taken away again. */
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { hostPlatform } from "../lab/host-files.ts";
@@ -187,6 +187,13 @@ describe("a site with two releases", { timeout: 600_000 }, () => {
     const again = await atSite("uninstall");
     assert.equal(again.code, 0);
     assert.match(again.stdout, /^Nothing of drydock's is at \/srv\/docker-registry but data\.\nKept:\n/);
+    const marker = join(site.siteDir, "drydock.json");
+    const left = await readFile(marker, "utf8");
+    for (const words of [["install", first?.file ?? "", "--adopt"], ["rollback"]]) {
+      const { code, stderr } = await atSite(...words);
+      assert.equal(code, 0, stderr);
+    }
+    assert.equal(await readFile(marker, "utf8"), left, "they are drydock's as before");
     const deleted = await atSite("uninstall", "--delete-data", "--yes");
     assert.equal(deleted.code, 0, deleted.stderr);
     await assert.rejects(readdir(site.siteDir), { code: "ENOENT" });
