@@ -8,7 +8,7 @@ import { readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { DrydockError, errorCode, errorText } from "../errors.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
-import { cannotWrite, makeFolder, writeDurably } from "./durable.ts";
+import { cannotWrite, makeFolder, removeTemporaries, writeDurably } from "./durable.ts";
 import { jsonText, readBytesIfThere, readJson, withoutRecords } from "./json-file.ts";
 import { defaultSiteRoot, type SiteLayout, siteLayout } from "./layout.ts";
 import { currentDigest, type Marker, type ReleaseState, readMarker, writeMarker } from "./marker.ts";
@@ -112,6 +112,7 @@ export async function rememberSite(layout: SiteLayout, folder = configFolder()):
   const content = jsonText({ site: layout.root });
   if ((await readBytesIfThere(path))?.toString("utf8") === content) return;
   await makeFolder(folder);
+  await removeTemporaries(folder);
   await writeDurably(path, content);
 }
 
@@ -122,14 +123,14 @@ export async function rememberSite(layout: SiteLayout, folder = configFolder()):
 export async function forgetSite(layout: SiteLayout, folder = configFolder()): Promise<boolean> {
   const path = join(folder, "site.json");
   const record = Object(await readJson(path)) as { site?: unknown };
-  if (record.site !== layout.root) return false;
+  await removeTemporaries(folder);
   try {
-    await rm(path, { force: true });
+    if (record.site === layout.root) await rm(path, { force: true });
     await rmdir(folder).catch(() => {});
   } catch (error) {
     throw cannotWrite(path, error);
   }
-  return true;
+  return record.site === layout.root;
 }
 
 /** Writes a release's record, whole or not at all. Its folder is made if it is missing. */

@@ -167,6 +167,7 @@ describe("an install that is killed", { timeout: 600_000 }, () => {
       `${moved}/.link`,
       `releases/${hexOf(releases.first.digest)}/.release.json`,
       `releases/certs/${set}/.ca-key.pem`,
+      "releases/..reserve",
     ])
       await writeFile(join(site.siteDir, `${name}.0123456789ab`), "half of it", { mode: 0o600 });
     await writeFile(join(site.siteDir, "releases/files/.pump.tgz"), "one more name");
