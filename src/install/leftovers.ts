@@ -21,7 +21,8 @@ export async function removeLeftovers(layout: SiteLayout): Promise<void> {
   const digests = (await namesIn(layout.releases)).map((name) => `sha256:${name}`).filter(isDigest);
   const releases = digests.map((digest) => layout.release(digest).folder);
   const sets = (await namesIn(layout.keptCertificates)).map((name) => join(layout.keptCertificates, name));
-  const own = [layout.root, layout.certs, ...layout.reserves.map((path) => dirname(path))];
+  const { root, certs, adopted, reserves } = layout;
+  const own = [root, certs, adopted.folder, adopted.certs, ...reserves.map((path) => dirname(path))];
   for (const folder of [...own, ...releases, ...sets]) await removeTemporaries(folder);
   await freeReserve(layout);
   await removeIncoming(layout);
