@@ -183,15 +183,17 @@ async function planSeeds(
     const isThere = "file" in request;
     const content =
       reusedSeed(request, reusable, options) ?? (isThere ? await planSeed(request, options) : undefined);
+    let planned: PlannedSeed;
     if (content === undefined) {
-      const { planned, why } = await lookAtUrl(request.source, seed.keep);
-      seeds.push({ ...planned, ...(request.sha256 && { sha256: request.sha256 }) });
-      unknown.push({ what: planned.source, why });
+      const looked = await lookAtUrl(request.source, seed.keep);
+      planned = { ...looked.planned, ...(request.sha256 && { sha256: request.sha256 }) };
+      unknown.push({ what: planned.source, why: looked.why });
     } else {
       contents.push(content);
-      seeds.push(plannedSeed(content));
+      planned = plannedSeed(content);
     }
-    found[seedName(manifest, seed)] = seeds.at(-1)?.sha256 ?? "";
+    seeds.push(planned);
+    if (planned.sha256 !== undefined) found[seedName(manifest, seed)] = planned.sha256;
   }
   return { seeds, unknown, found };
 }

@@ -131,8 +131,11 @@ describe("bundle --dry-run", () => {
     assert.ok(plan.site.inodes > built.bundle.totals.inodes);
     assert.deepEqual([plan.reused, plan.archive.parts], [undefined, undefined]);
 
-    // All but the certificates is in the one that was built; the next one adds an image.
-    const next = await home({ images: [named("team/web:1"), named("team/tool:1")] });
+    // All but the certificates is in the one that was built, the seed too: its server, which is none, is not asked.
+    const next = await home({
+      images: [named("team/web:1"), named("team/tool:1")],
+      seeds: [{ url: "http://127.0.0.1:1/seed.tar", sha256: digestOf(seed).slice(7) }],
+    });
     const flags = ["--reuse", join(at, "plant-7.tar"), "--split", "1M"];
     const again: DryRun = JSON.parse(succeeded(await bundle(next, ["--dry-run", "--json", ...flags])).stdout);
     const reused = [images["team/web:1"], images["team/tool:1"], registryImage];
@@ -140,6 +143,8 @@ describe("bundle --dry-run", () => {
       again.reused?.bytes,
       reused.reduce((sum, image) => sum + sizeOf(image), 0),
     );
+    assert.deepEqual(again.unknown, []);
+    assert.equal(again.seeds[0]?.unpacked, sizeOf(images["team/tool:1"]));
     assert.equal(again.archive.parts, Math.ceil(again.archive.size / 1024 ** 2));
     const { stdout: text } = succeeded(await bundle(next, ["--dry-run", ...flags]));
     assert.match(text, /^of that reused +\d+ blobs, [\d.]+ KiB$/m);
